@@ -1,0 +1,72 @@
+//! Batches of environments: N episodes stepped side by side.
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+use crate::{ArrayView, FeatureSpec, Features, Result};
+
+/// What an environment is, as a policy and an evaluation need to know it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EnvSpec {
+    /// Name and version, such as `so101-pick-lift`.
+    pub id: String,
+    /// Changes whenever behaviour changes; part of evaluation results.
+    pub version: u32,
+    /// The instruction in words, recorded as the dataset's task.
+    pub task: String,
+    /// Robot type as datasets name it, such as `so101`.
+    pub robot_type: String,
+    /// Control steps per second of simulated time.
+    pub control_hz: f64,
+    /// Steps after which an episode is truncated.
+    pub max_episode_steps: usize,
+    /// Observation features by key; images are u8 `[height, width, 3]`.
+    pub observations: Features,
+    /// The action: f32 `[action_dim]`.
+    pub action: FeatureSpec,
+    /// Lower bound of each action dimension.
+    pub action_low: Vec<f32>,
+    /// Upper bound of each action dimension.
+    pub action_high: Vec<f32>,
+}
+
+/// The observations of all environments of a batch: each array is `[num_envs, …]`.
+#[derive(Debug, Clone, Default)]
+pub struct Observations<'a> {
+    /// Arrays by feature key.
+    pub arrays: IndexMap<&'a str, ArrayView<'a>>,
+}
+
+/// N environments of one kind, stepped together into contiguous `[num_envs, …]` buffers.
+///
+/// Results are identical to the bit whatever the number of threads. Nothing resets by itself: a
+/// finished environment keeps its last observation until `reset` gives it a new seed.
+pub trait VecEnv: Send {
+    /// The environment's description.
+    fn spec(&self) -> &EnvSpec;
+    /// How many environments there are.
+    fn num_envs(&self) -> usize;
+    /// Starts a new episode in every environment whose entry is `Some(seed)`.
+    ///
+    /// # Errors
+    /// When `seeds.len() != num_envs()`.
+    fn reset(&mut self, seeds: &[Option<u64>]) -> Result<()>;
+    /// Applies `actions` (`[num_envs, action_dim]`) for one control step to environments with
+    /// `active[i]`, and leaves the others as they are.
+    ///
+    /// # Errors
+    /// When a length is wrong or an action of an active environment is not finite.
+    fn step(&mut self, actions: &[f32], active: &[bool]) -> Result<()>;
+    /// Current observations.
+    fn observations(&self) -> Observations<'_>;
+    /// Reward of the last step, `[num_envs]`.
+    fn rewards(&self) -> &[f64];
+    /// Whether the last step ended the episode by the task's rule, `[num_envs]`.
+    fn terminated(&self) -> &[bool];
+    /// Whether the last step ended the episode by time, `[num_envs]`.
+    fn truncated(&self) -> &[bool];
+    /// Whether the task has been achieved in this episode so far, `[num_envs]`.
+    fn success(&self) -> &[bool];
+    /// Episodes that ended because physics diverged, over the batch's life.
+    fn diverged(&self) -> u64;
+}

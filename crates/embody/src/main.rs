@@ -1,0 +1,2 @@
+//! embody.
+fn main() {}

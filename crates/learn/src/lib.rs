@@ -1,0 +1,1 @@
+//! Networks, imitation learning, trainer, checkpoints and evaluation statistics.

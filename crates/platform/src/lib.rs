@@ -1,0 +1,1 @@
+//! Recipes, the engine that runs them, and the report.

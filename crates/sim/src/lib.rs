@@ -1,0 +1,1 @@
+//! Batched MuJoCo environments, tasks, scripted experts and a CPU rasteriser.
