@@ -1,0 +1,225 @@
+//! RGB to YUV 4:2:0 and back, in integers.
+//!
+//! Untagged streams are BT.601 limited range, as ffmpeg (and so LeRobot) writes and reads them.
+//! Coefficients from ITU-R BT.601-7, BT.709-6 and BT.2020-2; 14-bit fixed point, rounded, so results
+//! are the same on every machine.
+
+use re_rav1d::{Picture, PixelLayout, PlanarImageComponent};
+
+/// One frame as planar 4:2:0, 8 bits, BT.601 limited range.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct I420 {
+    pub width: usize,
+    pub height: usize,
+    /// `[height, width]`
+    pub y: Vec<u8>,
+    /// `[ceil(height/2), ceil(width/2)]`
+    pub u: Vec<u8>,
+    /// As `u`.
+    pub v: Vec<u8>,
+}
+
+const BITS: i32 = 14;
+const ONE: f64 = (1 << BITS) as f64;
+
+impl I420 {
+    /// From RGB `[height, width, 3]`; chroma is the mean of each 2×2 block.
+    pub fn from_rgb(rgb: &[u8], width: usize, height: usize) -> Self {
+        let fix = |v: f64| (v * ONE).round() as i32;
+        let (kr, kb) = (0.299, 0.114);
+        let kg = 1.0 - kr - kb;
+        let (sy, sc) = (219.0 / 255.0, 112.0 / 255.0);
+        let yc = [fix(kr * sy), fix(kg * sy), fix(kb * sy)];
+        let uc = [fix(-kr / (1.0 - kb) * sc), fix(-kg / (1.0 - kb) * sc), fix(sc)];
+        let vc = [fix(sc), fix(-kg / (1.0 - kr) * sc), fix(-kb / (1.0 - kr) * sc)];
+        let half = 1 << (BITS - 1);
+        let (cw, ch) = (width.div_ceil(2), height.div_ceil(2));
+        let y = rgb
+            .chunks_exact(3)
+            .map(|p| {
+                let sum = yc[0] * i32::from(p[0]) + yc[1] * i32::from(p[1]) + yc[2] * i32::from(p[2]);
+                (((sum + half) >> BITS) + 16) as u8
+            })
+            .collect();
+        let (mut u, mut v) = (vec![0; cw * ch], vec![0; cw * ch]);
+        for row in 0..ch {
+            let rows = [row * 2, (row * 2 + 1).min(height - 1)];
+            for col in 0..cw {
+                let cols = [col * 2, (col * 2 + 1).min(width - 1)];
+                let mut sum = [0i32; 3];
+                for r in rows {
+                    for c in cols {
+                        let at = (r * width + c) * 3;
+                        for (s, &value) in sum.iter_mut().zip(&rgb[at..at + 3]) {
+                            *s += i32::from(value);
+                        }
+                    }
+                }
+                let dot = |k: [i32; 3]| {
+                    let value = k[0] * sum[0] + k[1] * sum[1] + k[2] * sum[2];
+                    (((value + 2 * (1 << BITS)) >> (BITS + 2)) + 128).clamp(0, 255) as u8
+                };
+                u[row * cw + col] = dot(uc);
+                v[row * cw + col] = dot(vc);
+            }
+        }
+        Self { width, height, y, u, v }
+    }
+}
+
+/// Fixed-point coefficients from YUV to RGB.
+struct Matrix {
+    y_offset: i32,
+    y: i32,
+    rv: i32,
+    gu: i32,
+    gv: i32,
+    bu: i32,
+}
+
+impl Matrix {
+    fn of(code: u8, full_range: bool) -> Self {
+        let (kr, kb) = match code {
+            1 => (0.2126, 0.0722),
+            7 => (0.212, 0.087),
+            9 | 10 => (0.2627, 0.0593),
+            4 => (0.30, 0.11),
+            _ => (0.299, 0.114),
+        };
+        let kg = 1.0 - kr - kb;
+        let (sy, sc) = if full_range { (1.0, 1.0) } else { (255.0 / 219.0, 255.0 / 224.0) };
+        let fix = |v: f64| (v * ONE).round() as i32;
+        Self {
+            y_offset: if full_range { 0 } else { 16 },
+            y: fix(sy),
+            rv: fix(2.0 * (1.0 - kr) * sc),
+            gu: fix(-2.0 * (1.0 - kb) * kb / kg * sc),
+            gv: fix(-2.0 * (1.0 - kr) * kr / kg * sc),
+            bu: fix(2.0 * (1.0 - kb) * sc),
+        }
+    }
+
+    #[inline(always)]
+    fn rgb(&self, luma: i32, u: i32, v: i32) -> [u8; 3] {
+        let base = (luma - self.y_offset) * self.y + (1 << (BITS - 1));
+        let clamp = |value: i32| (value >> BITS).clamp(0, 255) as u8;
+        [
+            clamp(base + self.rv * v),
+            clamp(base + self.gu * u + self.gv * v),
+            clamp(base + self.bu * u),
+        ]
+    }
+}
+
+/// Converts a decoded picture into `rgb` `[height, width, 3]`.
+pub(super) fn to_rgb(picture: &Picture, rgb: &mut [u8]) -> Result<(), String> {
+    let (width, height) = (picture.width() as usize, picture.height() as usize);
+    if rgb.len() != width * height * 3 {
+        return Err(format!("picture is {width}x{height}, buffer holds {} bytes", rgb.len()));
+    }
+    // The accessors panic on reserved codes, which a damaged stream may hold.
+    let colour = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        (picture.matrix_coefficients() as u8, picture.color_range() as u8 == 1)
+    }));
+    let (code, full) = colour.unwrap_or((2, false));
+    let depth = picture.bit_depth();
+    let planes = Planes::of(picture);
+    if code == 0 && planes.layout == PixelLayout::I444 {
+        for row in 0..height {
+            for col in 0..width {
+                let at = (row * width + col) * 3;
+                let [g, b, r] = planes.at(row, col, depth);
+                rgb[at..at + 3].copy_from_slice(&[r as u8, g as u8, b as u8]);
+            }
+        }
+        return Ok(());
+    }
+    let matrix = Matrix::of(code, full);
+    if depth == 8 && planes.layout == PixelLayout::I420 {
+        for (row, out) in rgb.chunks_exact_mut(width * 3).enumerate() {
+            let luma = &planes.y[row * planes.stride_y..][..width];
+            let u = &planes.u[(row / 2) * planes.stride_c..][..width.div_ceil(2)];
+            let v = &planes.v[(row / 2) * planes.stride_c..][..width.div_ceil(2)];
+            row_420(&matrix, luma, u, v, out);
+        }
+        return Ok(());
+    }
+    for row in 0..height {
+        for col in 0..width {
+            let at = (row * width + col) * 3;
+            let [y, u, v] = planes.at(row, col, depth);
+            rgb[at..at + 3].copy_from_slice(&matrix.rgb(y, u - 128, v - 128));
+        }
+    }
+    Ok(())
+}
+
+fn row_420(matrix: &Matrix, luma: &[u8], u: &[u8], v: &[u8], out: &mut [u8]) {
+    for (((y, &u), &v), out) in luma.chunks(2).zip(u).zip(v).zip(out.chunks_mut(6)) {
+        let (u, v) = (i32::from(u) - 128, i32::from(v) - 128);
+        let round = 1 << (BITS - 1);
+        let (r, g, b) = (
+            matrix.rv * v + round,
+            matrix.gu * u + matrix.gv * v + round,
+            matrix.bu * u + round,
+        );
+        for (&y, out) in y.iter().zip(out.chunks_exact_mut(3)) {
+            let base = (i32::from(y) - matrix.y_offset) * matrix.y;
+            out[0] = ((base + r) >> BITS).clamp(0, 255) as u8;
+            out[1] = ((base + g) >> BITS).clamp(0, 255) as u8;
+            out[2] = ((base + b) >> BITS).clamp(0, 255) as u8;
+        }
+    }
+}
+
+struct Planes {
+    layout: PixelLayout,
+    y: re_rav1d::Plane,
+    u: re_rav1d::Plane,
+    v: re_rav1d::Plane,
+    stride_y: usize,
+    stride_c: usize,
+}
+
+impl Planes {
+    fn of(picture: &Picture) -> Self {
+        let layout = picture.pixel_layout();
+        // Grey pictures have no chroma planes; luma stands in and is never read as chroma.
+        let chroma = |c| {
+            picture.plane(if layout == PixelLayout::I400 { PlanarImageComponent::Y } else { c })
+        };
+        Self {
+            layout,
+            y: picture.plane(PlanarImageComponent::Y),
+            u: chroma(PlanarImageComponent::U),
+            v: chroma(PlanarImageComponent::V),
+            stride_y: picture.stride(PlanarImageComponent::Y) as usize,
+            stride_c: picture.stride(PlanarImageComponent::U) as usize,
+        }
+    }
+
+    /// The three components of a pixel, scaled to 8 bits.
+    fn at(&self, row: usize, col: usize, depth: usize) -> [i32; 3] {
+        let read = |plane: &[u8], stride: usize, row: usize, col: usize| {
+            if depth == 8 {
+                i32::from(plane[row * stride + col])
+            } else {
+                let at = row * stride + col * 2;
+                let value = i32::from(u16::from_ne_bytes([plane[at], plane[at + 1]]));
+                let shift = depth as i32 - 8;
+                ((value + (1 << (shift - 1))) >> shift).min(255)
+            }
+        };
+        let (crow, ccol) = match self.layout {
+            PixelLayout::I420 => (row / 2, col / 2),
+            PixelLayout::I422 => (row, col / 2),
+            PixelLayout::I444 => (row, col),
+            PixelLayout::I400 => return [read(&self.y, self.stride_y, row, col), 128, 128],
+        };
+        [
+            read(&self.y, self.stride_y, row, col),
+            read(&self.u, self.stride_c, crow, ccol),
+            read(&self.v, self.stride_c, crow, ccol),
+        ]
+    }
+}
