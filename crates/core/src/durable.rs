@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use crate::{IoContext, Result};
 
+const TORN_PREFIX: &str = ".tmp-";
+
 /// Writes `bytes` to `path` such that a reader sees the old content or the new, never a mixture.
 ///
 /// # Errors
@@ -14,7 +16,7 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(parent).at("create folder", parent)?;
     let mut file = tempfile::Builder::new()
-        .prefix(".tmp-")
+        .prefix(TORN_PREFIX)
         .tempfile_in(parent)
         .at("create temporary file in", parent)?;
     file.write_all(bytes).at("write", path)?;
@@ -46,6 +48,7 @@ impl AtomicDir {
             fs::remove_dir_all(&staging).at("clear leftover", &staging)?;
         }
         fs::create_dir_all(&staging).at("create folder", &staging)?;
+        remove_torn_files(&staging)?;
         Ok(Self { staging, target: target.to_owned(), committed: false })
     }
 
@@ -93,6 +96,20 @@ impl Drop for AtomicDir {
     }
 }
 
+/// Removes what a killed [`write_atomic`] left, so that a resumed folder equals an uninterrupted one.
+fn remove_torn_files(dir: &Path) -> Result<()> {
+    for entry in fs::read_dir(dir).at("read folder", dir)? {
+        let entry = entry.at("read folder", dir)?;
+        let path = entry.path();
+        if path.is_dir() {
+            remove_torn_files(&path)?;
+        } else if entry.file_name().to_string_lossy().starts_with(TORN_PREFIX) {
+            fs::remove_file(&path).at("remove", &path)?;
+        }
+    }
+    Ok(())
+}
+
 fn sync_tree(dir: &Path) -> Result<()> {
     for entry in fs::read_dir(dir).at("read folder", dir)? {
         let path = entry.at("read folder", dir)?.path();
@@ -128,6 +145,19 @@ mod tests {
         drop(second);
         assert_eq!(fs::read_to_string(target.join("a")).expect("read"), "1");
         assert_eq!(fs::read_dir(home.path()).expect("list").count(), 1);
+    }
+
+    #[test]
+    fn a_resumed_folder_keeps_files_but_not_torn_ones() {
+        let home = tempfile::tempdir().expect("temporary folder");
+        let target = home.path().join("version");
+        let first = AtomicDir::begin(&target, true).expect("begin");
+        write_atomic(&first.path().join("in/whole"), b"1").expect("write");
+        fs::write(first.path().join("in/.tmp-torn"), "2").expect("write");
+        first.keep();
+        let second = AtomicDir::begin(&target, true).expect("begin");
+        assert!(second.path().join("in/whole").exists());
+        assert!(!second.path().join("in/.tmp-torn").exists());
     }
 
     #[test]

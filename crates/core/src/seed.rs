@@ -22,6 +22,6 @@ mod tests {
         assert_ne!(derive_seed(0, "train", 0), derive_seed(0, "train", 1));
         assert_ne!(derive_seed(0, "train", 0), derive_seed(0, "eval", 0));
         // Pinned: a change here would change every published result.
-        assert_eq!(derive_seed(7, "train", 3), derive_seed(7, "train", 3));
+        assert_eq!(derive_seed(7, "train", 3), 1_884_231_097_970_269_813);
     }
 }
