@@ -61,26 +61,26 @@ pub fn output(command: &mut Command) -> Result<Output> {
 /// Runs a command and returns its standard output; an error carries the last line it complained with.
 pub fn capture(command: &mut Command) -> Result<String> {
     let shown = show(command);
+    attempt(&format!("`{shown}`"), command)
+}
+
+/// Like [`capture`], with words for the error in place of the command.
+pub fn attempt(what: &str, command: &mut Command) -> Result<String> {
     let output = output(command)?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
-    let complaint = complaint.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("no message");
-    Err(Fail::new(format!("`{shown}` ended with {}: {}", output.status, complaint.trim())))
+    let last = complaint.lines().rfind(|line| !line.trim().is_empty());
+    let why = last.map_or_else(|| output.status.to_string(), |line| line.trim().to_owned());
+    Err(Fail::new(format!("{what} failed: {why}")))
 }
 
 /// The command as a person would type it.
 pub fn show(command: &Command) -> String {
     let mut words = vec![command.get_program().to_string_lossy().into_owned()];
     words.extend(command.get_args().map(|a| a.to_string_lossy().into_owned()));
-    let mut shown = words.join(" ");
-    // Embedded scripts would drown the message.
-    if let Some(at) = shown.find('\n') {
-        shown.truncate(at);
-        shown.push('…');
-    }
-    shown
+    words.join(" ")
 }
 
 /// Seconds as a person reads them.

@@ -56,7 +56,13 @@ fn from_debian(workspace: &Workspace) -> Result<()> {
     let package = package_in(&downloads)?
         .ok_or_else(|| Fail::new("apt-get download left no package in the cache"))?;
     let staging = workspace.embody().join("tools/.nasm");
-    sh::run(Command::new("dpkg-deb").arg("-x").arg(&package).arg(&staging))?;
+    fs::create_dir_all(&staging).during("create folder", &staging)?;
+    let unpacked = sh::capture(Command::new("dpkg-deb").arg("-x").arg(&package).arg(&staging));
+    if let Err(fail) = unpacked {
+        // A cut download would otherwise stay in the way for ever.
+        fs::remove_file(&package).during("remove", &package)?;
+        return Err(fail);
+    }
     fs::create_dir_all(workspace.tools()).during("create folder", workspace.tools())?;
     let program = staging.join("usr/bin/nasm");
     fs::rename(&program, workspace.tools().join("nasm")).during("put in place", &program)?;

