@@ -8,10 +8,7 @@ use crate::sh::{self, Context, Fail, Result};
 use crate::workspace::Workspace;
 
 /// A file under the workspace, and the arguments of `embody` that print its content.
-const REFERENCES: &[(&str, &[&str])] = &[
-    ("docs/reference/cli.md", &["reference", "cli"]),
-    ("docs/reference/recipe.md", &["reference", "recipe"]),
-];
+const REFERENCES: &[(&str, &[&str])] = &[("docs/reference/cli.md", &["reference"])];
 
 /// Writes every reference, or with `check` fails on the first line that differs.
 pub fn run(workspace: &Workspace, check: bool) -> Result<()> {
