@@ -1,0 +1,8 @@
+//! The ACT family of policies: settings and network.
+
+mod config;
+mod model;
+
+pub use config::{ActConfig, ActionRepresentation, StemLayer};
+pub(crate) use config::check;
+pub(crate) use model::{ActInputs, ActNet, ActShape};

@@ -1,0 +1,314 @@
+//! The network: stem per camera → tokens → encoder → chunk queries → actions.
+//!
+//! Pre-norm transformer; all inputs and outputs are normalised. Parameter names follow LeRobot's ACT
+//! (`model.encoder.layers.0.…`, `model.decoder_pos_embed.weight`, `model.action_head.weight`).
+
+use burn::tensor::{Device, Tensor, TensorData};
+
+use super::config::{ActConfig, check};
+use crate::error::Error;
+use crate::nn::{Conv, LayerNorm, Linear, ParamTable, Weights};
+use crate::ops::{self, Activation, ConvGeometry};
+
+/// Sizes that come from the data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ActShape {
+    /// Name (last part of the key), height and width of each camera's pictures.
+    pub cameras: Vec<(String, usize, usize)>,
+    pub state_dim: usize,
+    pub action_dim: usize,
+}
+
+/// Normalised inputs of a batch.
+pub(crate) struct ActInputs {
+    /// `[batch, height, width, 3]` per camera.
+    pub images: Vec<Tensor<4>>,
+    /// `[batch, state_dim]`.
+    pub state: Tensor<2>,
+}
+
+#[derive(Debug, Clone)]
+struct Camera {
+    stem: Vec<Conv>,
+    /// 1 × 1 convolution to one channel per key point, then points to a token.
+    keypoints: Option<(Linear, Linear)>,
+    keypoint_after: usize,
+    map: Option<Linear>,
+    /// 2-D sine positions `[cells, dim]`.
+    positions: Vec<f32>,
+    cells: usize,
+}
+
+#[derive(Debug, Clone)]
+struct Attention {
+    q: Linear,
+    kv: Linear,
+    out: Linear,
+}
+
+#[derive(Debug, Clone)]
+struct EncoderLayer {
+    norm1: LayerNorm,
+    attention: Attention,
+    norm2: LayerNorm,
+    up: Linear,
+    down: Linear,
+}
+
+#[derive(Debug, Clone)]
+struct DecoderLayer {
+    own: Attention,
+    norm_own: LayerNorm,
+    cross: Attention,
+    norm_cross: LayerNorm,
+    norm_ff: LayerNorm,
+    up: Linear,
+    down: Linear,
+}
+
+/// The network's structure; its weights live in a flat vector ordered by [`ActNet::table`].
+#[derive(Debug, Clone)]
+pub(crate) struct ActNet {
+    pub table: ParamTable,
+    cameras: Vec<Camera>,
+    state: Linear,
+    /// One learned vector per single token (state, key points) and per camera's map.
+    kinds: usize,
+    encoder: Vec<EncoderLayer>,
+    encoder_norm: LayerNorm,
+    queries: usize,
+    decoder: Vec<DecoderLayer>,
+    decoder_norm: LayerNorm,
+    head: Linear,
+    cfg: ActConfig,
+    shape: ActShape,
+}
+
+impl ActNet {
+    /// Lays out the network for `cfg` and the data's sizes.
+    pub fn new(cfg: &ActConfig, shape: &ActShape) -> Result<Self, Error> {
+        cfg.validate()?;
+        let mut table = ParamTable::default();
+        let mut cameras = Vec::new();
+        for (name, height, width) in &shape.cameras {
+            cameras.push(Camera::new(&mut table, cfg, name, *height, *width)?);
+        }
+        let t = &mut table;
+        let dim = cfg.dim;
+        let state = t.linear("model.encoder_robot_state_input_proj", shape.state_dim, dim, 1.0);
+        let kinds = t.embedding("model.encoder_1d_feature_pos_embed", 1 + 2 * cameras.len(), dim);
+        let encoder = (0..cfg.encoder_layers)
+            .map(|i| EncoderLayer::new(t, &format!("model.encoder.layers.{i}"), cfg))
+            .collect();
+        let encoder_norm = t.norm("model.encoder.norm", dim);
+        let queries = t.embedding("model.decoder_pos_embed", cfg.chunk_size, dim);
+        let decoder = (0..cfg.decoder_layers)
+            .map(|i| DecoderLayer::new(t, &format!("model.decoder.layers.{i}"), cfg))
+            .collect();
+        let decoder_norm = t.norm("model.decoder.norm", dim);
+        let head = t.linear("model.action_head", dim, shape.action_dim, 0.1);
+        Ok(Self {
+            table,
+            cameras,
+            state,
+            kinds,
+            encoder,
+            encoder_norm,
+            queries,
+            decoder,
+            decoder_norm,
+            head,
+            cfg: cfg.clone(),
+            shape: shape.clone(),
+        })
+    }
+
+    /// The settings it was laid out for.
+    pub fn config(&self) -> &ActConfig {
+        &self.cfg
+    }
+
+    /// The sizes it was laid out for.
+    pub fn shape(&self) -> &ActShape {
+        &self.shape
+    }
+
+    /// Normalised actions `[batch, chunk_size, action_dim]`.
+    pub fn forward(&self, w: &Weights, inputs: &ActInputs, device: &Device) -> Tensor<3> {
+        let [batch, _] = inputs.state.dims();
+        let dim = self.cfg.dim;
+        let kinds = w.matrix(self.kinds);
+        let kind = |i: usize| kinds.clone().slice([i..i + 1, 0..dim]).unsqueeze::<3>();
+        let state = self.state.forward(w, inputs.state.clone(), Activation::None);
+        let mut tokens = vec![state.reshape([batch, 1, dim]) + kind(0)];
+        for (i, (camera, image)) in self.cameras.iter().zip(&inputs.images).enumerate() {
+            let (points, map) = camera.forward(w, image.clone());
+            if let Some(points) = points {
+                tokens.push(points.reshape([batch, 1, dim]) + kind(1 + 2 * i));
+            }
+            if let Some(map) = map {
+                let data = TensorData::new(camera.positions.clone(), [1, camera.cells, dim]);
+                let positions = Tensor::<3>::from_data(data, device);
+                tokens.push(map + (positions + kind(2 + 2 * i)));
+            }
+        }
+        let mut memory = Tensor::cat(tokens, 1);
+        for layer in &self.encoder {
+            memory = layer.forward(w, memory, self.cfg.heads);
+        }
+        let memory = self.encoder_norm.forward(w, memory);
+        let queries = w.matrix(self.queries).clone().unsqueeze::<3>();
+        let mut x = queries.expand([batch, self.cfg.chunk_size, dim]);
+        for layer in &self.decoder {
+            x = layer.forward(w, x, memory.clone(), self.cfg.heads);
+        }
+        let x = self.decoder_norm.forward(w, x);
+        self.head.forward(w, x, Activation::None)
+    }
+}
+
+impl Camera {
+    fn new(
+        t: &mut ParamTable,
+        cfg: &ActConfig,
+        name: &str,
+        height: usize,
+        width: usize,
+    ) -> Result<Self, Error> {
+        let (mut h, mut w, mut channels) = (height, width, 3);
+        let mut stem: Vec<Conv> = Vec::new();
+        for (i, layer) in cfg.stem.iter().enumerate() {
+            let geometry = ConvGeometry {
+                height: h,
+                width: w,
+                channels,
+                kernel: layer.kernel,
+                stride: layer.stride,
+                padding: (layer.kernel - 1) / 2,
+                out_channels: layer.channels,
+            };
+            let fits = layer.kernel <= h.min(w) + 2 * geometry.padding;
+            check("stem", format!("{layer:?}"), fits, "the kernel is larger than its input")?;
+            stem.push(t.conv(&format!("model.backbone.{name}.conv{i}"), geometry));
+            (h, w) = geometry.output();
+            channels = layer.channels;
+        }
+        let prefix = format!("model.backbone.{name}");
+        let keypoints = (cfg.keypoints > 0).then(|| {
+            let from = stem[cfg.keypoint_layer - 1].geometry.out_channels;
+            (
+                t.linear(&format!("{prefix}.keypoints"), from, cfg.keypoints, 1.0),
+                t.linear(&format!("{prefix}.keypoint_proj"), 2 * cfg.keypoints, cfg.dim, 1.0),
+            )
+        });
+        let map = cfg
+            .map_tokens
+            .then(|| t.linear(&format!("{prefix}.encoder_img_feat_input_proj"), channels, cfg.dim, 1.0));
+        let (cells, positions) = (h * w, sine_positions(h, w, cfg.dim));
+        Ok(Self { stem, keypoints, keypoint_after: cfg.keypoint_layer, map, positions, cells })
+    }
+
+    /// A token of key points `[batch, dim]` and tokens of the map `[batch, cells, dim]`.
+    fn forward(&self, w: &Weights, image: Tensor<4>) -> (Option<Tensor<2>>, Option<Tensor<3>>) {
+        let [batch, ..] = image.dims();
+        let mut x = image;
+        let mut points = None;
+        for (i, conv) in self.stem.iter().enumerate() {
+            if self.map.is_none() && i >= self.keypoint_after {
+                break;
+            }
+            x = conv.forward(w, x);
+            if let Some((maps, proj)) = &self.keypoints
+                && self.keypoint_after == i + 1
+            {
+                let at = ops::spatial_softmax(maps.forward(w, x.clone(), Activation::None));
+                points = Some(proj.forward(w, at, Activation::None));
+            }
+        }
+        let map = self.map.as_ref().map(|map| {
+            let [_, h, width, c] = x.dims();
+            map.forward(w, x.reshape([batch, h * width, c]), Activation::None)
+        });
+        (points, map)
+    }
+}
+
+/// Sine positions of the cells of a map, half of `dim` for y and half for x, row-major; first
+/// position 1, normalised to 2π, temperature 10,000, as in DETR and LeRobot's ACT.
+fn sine_positions(height: usize, width: usize, dim: usize) -> Vec<f32> {
+    let half = dim / 2;
+    let mut out = Vec::with_capacity(height * width * dim);
+    let mut encode = |at: usize, n: usize| {
+        let angle = (at + 1) as f64 / n as f64 * std::f64::consts::TAU;
+        for i in 0..half {
+            let frequency = 10_000f64.powf(2.0 * (i / 2) as f64 / half as f64);
+            let value = angle / frequency;
+            out.push(if i % 2 == 0 { value.sin() } else { value.cos() } as f32);
+        }
+    };
+    for y in 0..height {
+        for x in 0..width {
+            encode(y, height);
+            encode(x, width);
+        }
+    }
+    out
+}
+
+impl Attention {
+    fn new(t: &mut ParamTable, name: &str, dim: usize) -> Self {
+        Self {
+            q: t.linear(&format!("{name}.q_proj"), dim, dim, 1.0),
+            kv: t.linear(&format!("{name}.kv_proj"), dim, 2 * dim, 1.0),
+            out: t.linear(&format!("{name}.out_proj"), dim, dim, 1.0),
+        }
+    }
+
+    fn forward(&self, w: &Weights, q: Tensor<3>, kv: Tensor<3>, heads: usize) -> Tensor<3> {
+        let q = self.q.forward(w, q, Activation::None);
+        let kv = self.kv.forward(w, kv, Activation::None);
+        self.out.forward(w, ops::attention(q, kv, heads), Activation::None)
+    }
+}
+
+impl EncoderLayer {
+    fn new(t: &mut ParamTable, name: &str, cfg: &ActConfig) -> Self {
+        Self {
+            norm1: t.norm(&format!("{name}.norm1"), cfg.dim),
+            attention: Attention::new(t, &format!("{name}.self_attn"), cfg.dim),
+            norm2: t.norm(&format!("{name}.norm2"), cfg.dim),
+            up: t.linear(&format!("{name}.linear1"), cfg.dim, cfg.ff_dim, 1.0),
+            down: t.linear(&format!("{name}.linear2"), cfg.ff_dim, cfg.dim, 1.0),
+        }
+    }
+
+    fn forward(&self, w: &Weights, x: Tensor<3>, heads: usize) -> Tensor<3> {
+        let normed = self.norm1.forward(w, x.clone());
+        let x = x + self.attention.forward(w, normed.clone(), normed, heads);
+        let hidden = self.up.forward(w, self.norm2.forward(w, x.clone()), Activation::Relu);
+        x + self.down.forward(w, hidden, Activation::None)
+    }
+}
+
+impl DecoderLayer {
+    fn new(t: &mut ParamTable, name: &str, cfg: &ActConfig) -> Self {
+        Self {
+            norm_own: t.norm(&format!("{name}.norm1"), cfg.dim),
+            own: Attention::new(t, &format!("{name}.self_attn"), cfg.dim),
+            norm_cross: t.norm(&format!("{name}.norm2"), cfg.dim),
+            cross: Attention::new(t, &format!("{name}.multihead_attn"), cfg.dim),
+            norm_ff: t.norm(&format!("{name}.norm3"), cfg.dim),
+            up: t.linear(&format!("{name}.linear1"), cfg.dim, cfg.ff_dim, 1.0),
+            down: t.linear(&format!("{name}.linear2"), cfg.ff_dim, cfg.dim, 1.0),
+        }
+    }
+
+    fn forward(&self, w: &Weights, x: Tensor<3>, memory: Tensor<3>, heads: usize) -> Tensor<3> {
+        let normed = self.norm_own.forward(w, x.clone());
+        let x = x + self.own.forward(w, normed.clone(), normed, heads);
+        let normed = self.norm_cross.forward(w, x.clone());
+        let x = x + self.cross.forward(w, normed, memory, heads);
+        let hidden = self.up.forward(w, self.norm_ff.forward(w, x.clone()), Activation::Relu);
+        x + self.down.forward(w, hidden, Activation::None)
+    }
+}
