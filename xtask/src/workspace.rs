@@ -2,10 +2,13 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::sh::{self, Context, Fail, Result};
+
+/// Where the build looks for MuJoCo's library.
+pub const MUJOCO_DIR: &str = "MUJOCO_DYNAMIC_LINK_DIR";
 
 pub struct Workspace {
     /// The folder with the root Cargo.toml.
@@ -39,6 +42,11 @@ impl Workspace {
         self.root.join(".embody")
     }
 
+    /// MuJoCo's library and headers.
+    pub fn mujoco(&self) -> PathBuf {
+        self.embody().join("mujoco")
+    }
+
     /// Programs that set-up installed.
     pub fn tools(&self) -> PathBuf {
         self.embody().join("tools/bin")
@@ -53,6 +61,11 @@ impl Workspace {
     pub fn cargo(&self) -> Command {
         let mut command = Command::new(cargo());
         command.current_dir(&self.root).env("PATH", self.path());
+        // The cargo that runs us set this from .cargo/config.toml; handing it on as if the user had
+        // would make the same build look different.
+        if env::var_os(MUJOCO_DIR).is_some_and(|dir| self.mujoco().join("lib") == Path::new(&dir)) {
+            command.env_remove(MUJOCO_DIR);
+        }
         command
     }
 

@@ -12,7 +12,7 @@ use crate::sh::{self, Context, Fail, Result};
 use crate::workspace::{self, Workspace};
 
 const BY_HAND: &str =
-    "the video codec builds without its assembly and decodes slower; install the package `nasm`";
+    "builds go on without it and decode video some 25 times slower; install the package `nasm`";
 
 pub fn nasm(workspace: &Workspace) -> Result<Outcome> {
     if std::env::consts::ARCH != "x86_64" {

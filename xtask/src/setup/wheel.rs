@@ -144,14 +144,14 @@ const TYPOS_WHEEL: Wheel = Wheel {
 
 /// The C library and its headers, where `.cargo/config.toml` points the build.
 pub fn mujoco(workspace: &Workspace) -> Result<Outcome> {
-    let folder = workspace.embody().join("mujoco");
+    let folder = workspace.mujoco();
     let (library, link) = if env::consts::OS == "macos" {
         (format!("libmujoco.{MUJOCO}.dylib"), "libmujoco.dylib")
     } else {
         (format!("libmujoco.so.{MUJOCO}"), "libmujoco.so")
     };
     let what = format!("{MUJOCO} in .embody/mujoco");
-    let given = env::var_os("MUJOCO_DYNAMIC_LINK_DIR").map(PathBuf::from);
+    let given = env::var_os(workspace::MUJOCO_DIR).map(PathBuf::from);
     if let Some(dir) = given.filter(|dir| *dir != folder.join("lib") && dir.join(link).exists()) {
         return Ok(Outcome::Present(format!("yours, in {}", dir.display())));
     }
