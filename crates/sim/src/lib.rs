@@ -1,1 +1,21 @@
 //! Batched MuJoCo environments, tasks, scripted experts and a CPU rasteriser.
+//!
+//! [`make`] gives N environments of a task behind `embody_core::VecEnv`; [`expert`] a policy that
+//! solves it, for demonstrations; [`show`] says what a task is without starting a simulation.
+//! Physics is MuJoCo's C library; images come from a rasteriser of our own, so neither GPU nor
+//! display is needed. Results depend on task, options, seeds and actions, never on threads.
+
+mod batch;
+mod error;
+mod experts;
+mod mj;
+mod options;
+mod raster;
+mod registry;
+mod tasks;
+
+pub use batch::{DepthImage, RgbImage, SimEnv};
+pub use error::SimError;
+pub use options::{EnvOptions, ExpertOptions};
+pub use registry::{expert, make, make_sim, render, show, tasks};
+pub use tasks::{Dimension, TaskDescription, Term};

@@ -1,0 +1,139 @@
+//! What can go wrong in a simulation, each with what to do next.
+
+use std::path::PathBuf;
+
+use embody_core::{Hint, nearest_key};
+
+/// Errors of this crate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SimError {
+    /// No task has this id.
+    #[error("unknown task `{id}`")]
+    UnknownTask {
+        /// What was asked for.
+        id: String,
+        /// All ids there are.
+        known: Vec<&'static str>,
+    },
+    /// No camera of the task has this name.
+    #[error("task `{task}` has no camera `{camera}`")]
+    UnknownCamera {
+        /// The task.
+        task: String,
+        /// What was asked for.
+        camera: String,
+        /// All cameras there are.
+        known: Vec<String>,
+    },
+    /// A robot model is not where it should be.
+    #[error("robot model {} is not there", path.display())]
+    MissingAssets {
+        /// The absent file.
+        path: PathBuf,
+    },
+    /// MuJoCo refused a model.
+    #[error("could not load the scene of task `{task}`")]
+    LoadModel {
+        /// The task.
+        task: String,
+        /// What MuJoCo says.
+        source: mujoco_rs::error::MjModelError,
+    },
+    /// MuJoCo could not make room for an environment.
+    #[error("could not allocate environment {env}")]
+    AllocateEnv {
+        /// Index of the environment.
+        env: usize,
+        /// What MuJoCo says.
+        source: mujoco_rs::error::MjDataError,
+    },
+    /// The model lacks something that the task names.
+    #[error("the scene of task `{task}` has no {kind} `{name}`")]
+    MissingElement {
+        /// The task.
+        task: String,
+        /// Kind of element.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// An option is out of range.
+    #[error("{option} is {value}, outside of {range}")]
+    BadOption {
+        /// Name of the option.
+        option: &'static str,
+        /// Its value.
+        value: String,
+        /// What is allowed.
+        range: &'static str,
+    },
+    /// The threads could not be started.
+    #[error("could not start {threads} simulation threads")]
+    StartThreads {
+        /// How many.
+        threads: usize,
+        /// Why.
+        source: rayon::ThreadPoolBuildError,
+    },
+    /// A slice of the wrong length was handed over.
+    #[error("{what} has {got} elements, expected {expected}")]
+    WrongLength {
+        /// Which one.
+        what: &'static str,
+        /// Its length.
+        got: usize,
+        /// The right length.
+        expected: usize,
+    },
+    /// An action holds NaN or infinity.
+    #[error("action of environment {env} is {value} in dimension {dim} ({name})")]
+    ActionNotFinite {
+        /// Environment index.
+        env: usize,
+        /// Action dimension.
+        dim: usize,
+        /// Name of the dimension.
+        name: String,
+        /// The value.
+        value: f32,
+    },
+    /// An expert was not given what it reads.
+    #[error("the expert of `{task}` needs observation `{key}` of {numel} values per environment")]
+    MissingObservation {
+        /// The task.
+        task: String,
+        /// Feature key.
+        key: &'static str,
+        /// Elements per environment.
+        numel: usize,
+    },
+}
+
+impl Hint for SimError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::UnknownTask { id, known } => Some(match nearest_key(id, known.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`? `embody sim list` shows all tasks"),
+                None => format!("known tasks: {}", known.join(", ")),
+            }),
+            Self::UnknownCamera { known, .. } => {
+                Some(format!("cameras of this task: {}", known.join(", ")))
+            }
+            Self::MissingAssets { .. } => Some("run `cargo xtask setup`".to_owned()),
+            Self::LoadModel { .. } => {
+                Some("run `cargo xtask setup` to put the robot models in place anew".to_owned())
+            }
+            Self::AllocateEnv { .. } => Some("use fewer environments".to_owned()),
+            Self::StartThreads { .. } => Some("use fewer threads".to_owned()),
+            Self::ActionNotFinite { .. } => Some(
+                "the policy's output is broken: look at its loss and its normalisation statistics"
+                    .to_owned(),
+            ),
+            Self::MissingObservation { .. } => {
+                Some("make the environment with privileged observations".to_owned())
+            }
+            Self::MissingElement { .. } | Self::BadOption { .. } | Self::WrongLength { .. } => None,
+        }
+    }
+}

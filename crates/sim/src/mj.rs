@@ -1,0 +1,94 @@
+//! The few steps between MuJoCo's C library and the rest of this crate.
+//!
+//! MuJoCo's own handler prints warnings and appends them to a file in the working folder; here they
+//! become `tracing` events. A warning is also counted in `mjData`, which is what decides.
+
+use std::path::Path;
+use std::sync::{Arc, Once};
+
+use mujoco_rs::prelude::{MjData, MjLogMessage, MjModel, MjtLogLevel, MjtObjBase};
+
+use crate::SimError;
+
+/// State of one environment.
+pub(crate) type Data = MjData<Arc<MjModel>>;
+
+/// Compiles `scene`, MJCF text in which `{robot}` and `{meshes}` stand for the robot's MJCF file and
+/// its mesh folder.
+///
+/// # Errors
+/// When the robot's file is absent or MuJoCo refuses the model.
+pub(crate) fn load(
+    task: &str,
+    scene: &str,
+    robot: &Path,
+    meshes: &Path,
+) -> Result<Arc<MjModel>, SimError> {
+    route_messages();
+    for path in [robot, meshes] {
+        if !path.exists() {
+            return Err(SimError::MissingAssets { path: path.to_owned() });
+        }
+    }
+    // MuJoCo resolves relative paths against the model file's folder, and text has none.
+    let absolute = |path: &Path| {
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        escape(&path.to_string_lossy())
+    };
+    let text = scene.replace("{robot}", &absolute(robot)).replace("{meshes}", &absolute(meshes));
+    let model = MjModel::from_xml_string(&text)
+        .map_err(|source| SimError::LoadModel { task: task.to_owned(), source })?;
+    Ok(Arc::new(model))
+}
+
+/// The id of a named element.
+///
+/// # Errors
+/// When there is none of that name.
+pub(crate) fn id(
+    task: &str,
+    model: &MjModel,
+    kind: MjtObjBase,
+    name: &str,
+) -> Result<usize, SimError> {
+    model.name_to_id(kind, name).ok_or_else(|| SimError::MissingElement {
+        task: task.to_owned(),
+        kind: match kind {
+            MjtObjBase::mjOBJ_BODY => "body",
+            MjtObjBase::mjOBJ_JOINT => "joint",
+            MjtObjBase::mjOBJ_GEOM => "geom",
+            MjtObjBase::mjOBJ_SITE => "site",
+            MjtObjBase::mjOBJ_CAMERA => "camera",
+            _ => "element",
+        },
+        name: name.to_owned(),
+    })
+}
+
+/// Whether physics went wrong since the last reset: MuJoCo counted a warning (bad position,
+/// velocity, acceleration or control, contacts or constraints that did not fit, singular inertia).
+pub(crate) fn has_diverged(data: &Data) -> bool {
+    data.warning().iter().any(|warning| warning.number > 0)
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;")
+}
+
+#[allow(unsafe_code)]
+fn route_messages() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        fn handler(message: &MjLogMessage) {
+            let text = message.subject();
+            match message.level() {
+                MjtLogLevel::mjLOG_ERROR => tracing::error!(target: "mujoco", "{text}"),
+                MjtLogLevel::mjLOG_WARNING => tracing::debug!(target: "mujoco", "{text}"),
+                _ => tracing::trace!(target: "mujoco", "{text}"),
+            }
+        }
+        // SAFETY: every use of MuJoCo in this crate begins with `load`, whose first act this is;
+        // `Once` makes other threads wait until the handler stands.
+        unsafe { mujoco_rs::prelude::set_log_handler(handler) };
+    });
+}

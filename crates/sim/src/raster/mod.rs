@@ -1,0 +1,21 @@
+//! A CPU rasteriser for MuJoCo models: camera images without a GPU, a display or system packages.
+//!
+//! Per frame: transform the meshes (level of detail by pixel footprint), fill a visibility buffer
+//! (`fill`), then shade each visible triangle once per pixel (`shade`): interpolated normals, MuJoCo's
+//! headlight and lights, textures, one shadow map. Four samples per pixel smooth the edges. Images
+//! are a pure function of model, poses and look: one frame is always drawn by one thread, so no
+//! thread count changes a byte.
+
+mod fill;
+mod math;
+mod mesh;
+mod primitives;
+mod render;
+mod scene;
+mod shade;
+mod shadow;
+mod texture;
+
+pub(crate) use render::{Renderer, View};
+pub(crate) use scene::{Look, Scene};
+pub(crate) use shadow::ShadowMap;

@@ -1,0 +1,236 @@
+//! What of an `mjModel` is drawn: meshes with levels of detail, materials, textures, lights, cameras.
+//!
+//! Built once per model and shared by all environments; what differs between environments (poses,
+//! colours, light) comes from `mjData` and [`Look`] at render time. Only geom groups 0-2 are drawn,
+//! MuJoCo's own default; groups 3-5 are collision shapes. Geoms with alpha 0 are skipped, other
+//! alphas are drawn opaque. Height fields, SDFs, flexes, skins and tendons are not drawn.
+
+use std::collections::HashMap;
+
+use mujoco_rs::prelude::{MjModel, MjtGeomBase, MjtLightType, MjtTexture, MjtTextureRole};
+
+use super::math::Vec3;
+use super::mesh::Mesh;
+use super::primitives;
+use super::texture::Texture;
+
+/// Planes without a size reach this far, metres.
+const ENDLESS: f32 = 10.0;
+const DRAWN_GROUPS: i32 = 2;
+
+/// The drawable part of a model.
+#[derive(Debug)]
+pub(crate) struct Scene {
+    pub meshes: Vec<Mesh>,
+    pub items: Vec<Item>,
+    pub textures: Vec<Texture>,
+    /// Vertical field of view by camera id, radians.
+    pub fovy: Vec<f32>,
+    pub lights: Vec<Light>,
+    pub headlight: LightColor,
+    /// Nearest visible depth, metres.
+    pub near: f32,
+    /// Centre and radius of what casts shadows, metres: the model's `statistic`.
+    pub center: Vec3,
+    pub extent: f32,
+    /// Initial look of every environment.
+    pub look: Look,
+}
+
+/// One drawn geom.
+#[derive(Debug)]
+pub(crate) struct Item {
+    pub geom: usize,
+    pub mesh: usize,
+    pub material: Material,
+    pub casts_shadow: bool,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Material {
+    pub emission: f32,
+    pub specular: f32,
+    /// Exponent of the highlight.
+    pub shininess: i32,
+    /// Index into `textures`, and texture coordinates per metre of the geom's x and y.
+    pub texture: Option<(usize, [f32; 2])>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LightColor {
+    pub ambient: Vec3,
+    pub diffuse: Vec3,
+    pub specular: Vec3,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Light {
+    pub id: usize,
+    pub directional: bool,
+    pub casts_shadow: bool,
+    pub color: LightColor,
+}
+
+/// What a task may randomise per episode without touching the model.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Look {
+    /// Colour by geom id.
+    pub rgba: Vec<[f32; 4]>,
+    /// Factor on the lights other than the headlight.
+    pub light_gain: f32,
+    /// Factor on the headlight.
+    pub headlight_gain: f32,
+    /// Added to every directional light's direction before normalising.
+    pub light_tilt: Vec3,
+}
+
+impl Scene {
+    pub(crate) fn new(model: &MjModel) -> Self {
+        let mut meshes = Vec::new();
+        let mut known: HashMap<ShapeKey, usize> = HashMap::new();
+        let mut items = Vec::new();
+        for geom in 0..model.ngeom() as usize {
+            let rgba = geom_rgba(model, geom);
+            if model.geom_group()[geom] > DRAWN_GROUPS || rgba[3] == 0.0 {
+                continue;
+            }
+            let Some(key) = shape_key(model, geom) else { continue };
+            let next = meshes.len();
+            let mesh = *known.entry(key).or_insert(next);
+            if mesh == next {
+                let Some(built) = build(model, geom) else { continue };
+                meshes.push(built);
+            }
+            let casts_shadow = model.geom_type()[geom] != MjtGeomBase::mjGEOM_PLANE;
+            items.push(Item { geom, mesh, material: material(model, geom), casts_shadow });
+        }
+        let lights = (0..model.nlight() as usize)
+            .filter(|l| model.light_active()[*l])
+            .map(|id| Light {
+                id,
+                directional: model.light_type()[id] == MjtLightType::mjLIGHT_DIRECTIONAL,
+                casts_shadow: model.light_castshadow()[id],
+                color: LightColor {
+                    ambient: model.light_ambient()[id],
+                    diffuse: model.light_diffuse()[id],
+                    specular: model.light_specular()[id],
+                },
+            })
+            .collect();
+        let head = &model.vis().headlight;
+        let on = head.active as f32;
+        let dim = |color: Vec3| color.map(|c| c * on);
+        Self {
+            meshes,
+            items,
+            textures: (0..model.ntex() as usize).map(|id| texture(model, id)).collect(),
+            fovy: model.cam_fovy().iter().map(|f| (*f as f32).to_radians()).collect(),
+            lights,
+            headlight: LightColor {
+                ambient: dim(head.ambient),
+                diffuse: dim(head.diffuse),
+                specular: dim(head.specular),
+            },
+            near: (f64::from(model.vis().map.znear) * model.stat().extent) as f32,
+            center: model.stat().center.map(|x| x as f32),
+            extent: model.stat().extent as f32,
+            look: Look {
+                rgba: (0..model.ngeom() as usize).map(|g| geom_rgba(model, g)).collect(),
+                light_gain: 1.0,
+                headlight_gain: 1.0,
+                light_tilt: [0.0; 3],
+            },
+        }
+    }
+}
+
+/// Equal keys share a mesh: mesh id, or type and size in bits.
+type ShapeKey = (u32, i32, [u64; 3]);
+
+fn shape_key(model: &MjModel, geom: usize) -> Option<ShapeKey> {
+    let kind = model.geom_type()[geom];
+    let key = match kind {
+        MjtGeomBase::mjGEOM_MESH => (kind as u32, model.geom_dataid()[geom], [0; 3]),
+        MjtGeomBase::mjGEOM_PLANE
+        | MjtGeomBase::mjGEOM_SPHERE
+        | MjtGeomBase::mjGEOM_CAPSULE
+        | MjtGeomBase::mjGEOM_ELLIPSOID
+        | MjtGeomBase::mjGEOM_CYLINDER
+        | MjtGeomBase::mjGEOM_BOX => (kind as u32, -1, model.geom_size()[geom].map(f64::to_bits)),
+        _ => return None,
+    };
+    Some(key)
+}
+
+fn build(model: &MjModel, geom: usize) -> Option<Mesh> {
+    let size = model.geom_size()[geom].map(|x| x as f32);
+    let reach = |x: f32| if x > 0.0 { x } else { ENDLESS };
+    Some(match model.geom_type()[geom] {
+        MjtGeomBase::mjGEOM_PLANE => primitives::rectangle(reach(size[0]), reach(size[1])),
+        MjtGeomBase::mjGEOM_SPHERE => primitives::ellipsoid([size[0]; 3]),
+        MjtGeomBase::mjGEOM_CAPSULE => primitives::capsule(size[0], size[1]),
+        MjtGeomBase::mjGEOM_ELLIPSOID => primitives::ellipsoid(size),
+        MjtGeomBase::mjGEOM_CYLINDER => primitives::cylinder(size[0], size[1]),
+        MjtGeomBase::mjGEOM_BOX => primitives::cuboid(size),
+        MjtGeomBase::mjGEOM_MESH => {
+            let id = usize::try_from(model.geom_dataid()[geom]).ok()?;
+            let range = |start: i32, len: i32| start as usize..(start + len) as usize;
+            let vertices = range(model.mesh_vertadr()[id], model.mesh_vertnum()[id]);
+            let faces = range(model.mesh_faceadr()[id], model.mesh_facenum()[id]);
+            let faces: Vec<_> =
+                model.mesh_face()[faces].iter().map(|f| f.map(|v| v as u32)).collect();
+            Mesh::new(&model.mesh_vert()[vertices], &faces)
+        }
+        _ => return None,
+    })
+}
+
+fn geom_rgba(model: &MjModel, geom: usize) -> [f32; 4] {
+    // MuJoCo's rule: a geom's own colour wins where it differs from the default grey.
+    let own = model.geom_rgba()[geom];
+    match usize::try_from(model.geom_matid()[geom]) {
+        Ok(material) if own == [0.5, 0.5, 0.5, 1.0] => model.mat_rgba()[material],
+        _ => own,
+    }
+}
+
+fn material(model: &MjModel, geom: usize) -> Material {
+    let Ok(id) = usize::try_from(model.geom_matid()[geom]) else {
+        return Material { emission: 0.0, specular: 0.3, shininess: 32, texture: None };
+    };
+    let texture = usize::try_from(model.mat_texid()[id][MjtTextureRole::mjTEXROLE_RGB as usize])
+        .ok()
+        .filter(|t| model.tex_type()[*t] == MjtTexture::mjTEXTURE_2D)
+        .map(|texture| {
+            let repeat = model.mat_texrepeat()[id];
+            let size = model.geom_size()[geom];
+            let per_metre = |axis: usize| {
+                let extent = if model.mat_texuniform()[id] || size[axis] <= 0.0 {
+                    1.0
+                } else {
+                    2.0 * size[axis] as f32
+                };
+                repeat[axis] / extent
+            };
+            (texture, [per_metre(0), per_metre(1)])
+        });
+    Material {
+        emission: model.mat_emission()[id],
+        specular: model.mat_specular()[id],
+        shininess: (model.mat_shininess()[id] * 128.0).round().clamp(1.0, 128.0) as i32,
+        texture,
+    }
+}
+
+fn texture(model: &MjModel, id: usize) -> Texture {
+    let (width, height) = (model.tex_width()[id] as usize, model.tex_height()[id] as usize);
+    let channels = model.tex_nchannel()[id] as usize;
+    let data = usize::try_from(model.tex_adr()[id])
+        .ok()
+        .and_then(|start| model.tex_data().get(start..start + width * height * channels));
+    match data {
+        Some(data) => Texture::new(width, height, channels, data),
+        // A texture kept by reference in a file: drawn white.
+        None => Texture::new(1, 1, 3, &[255; 3]),
+    }
+}

@@ -1,0 +1,151 @@
+//! Tasks: what a batch of MuJoCo environments needs to become a problem for a policy.
+//!
+//! A task is one file: an MJCF scene and a [`Task`] whose named functions say how an episode begins,
+//! what is seen, what counts, and when it is achieved. Everything else (stepping, threads, cameras,
+//! time limits, divergence) is `batch`'s. Functions are pure in the environment's state, so that
+//! results depend on seed and actions only.
+
+mod so101;
+mod so101_pick_lift;
+
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use embody_core::FeatureSpec;
+use mujoco_rs::prelude::MjModel;
+use rand_chacha::ChaCha8Rng;
+use serde::Serialize;
+
+use crate::SimError;
+use crate::mj::Data;
+use crate::raster::{Look, Scene};
+
+pub(crate) use so101::{JOINTS, to_joint_positions, to_units};
+pub(crate) use so101_pick_lift::{CUBE_HALF_M, HOME_UNITS};
+
+/// What a task is, in words and numbers; no simulation needed to read it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TaskDescription {
+    /// Id, such as `so101-pick-lift`.
+    pub id: &'static str,
+    /// Changes whenever behaviour changes.
+    pub version: u32,
+    /// What it is about, in a sentence.
+    pub summary: &'static str,
+    /// The instruction recorded with episodes.
+    pub instruction: &'static str,
+    /// Robot type as datasets name it.
+    pub robot_type: &'static str,
+    /// Control steps per second.
+    pub control_hz: f64,
+    /// Physics steps per control step.
+    pub substeps: usize,
+    /// Time limit in control steps.
+    pub max_episode_steps: usize,
+    /// Action dimensions in order.
+    pub action: Vec<Dimension>,
+    /// Observation terms.
+    pub observations: Vec<Term>,
+    /// Cameras that policies see; others exist for people.
+    pub cameras: Vec<Term>,
+    /// Terms of the reward, weights in the text.
+    pub rewards: Vec<Term>,
+    /// What varies between episodes, with ranges.
+    pub randomization: Vec<Term>,
+    /// When an episode counts as a success.
+    pub success: &'static str,
+    /// How an episode ends.
+    pub termination: &'static str,
+}
+
+/// One dimension of an action.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Dimension {
+    /// Name, as datasets have it.
+    pub name: &'static str,
+    /// Unit.
+    pub unit: &'static str,
+    /// Lower bound; smaller values are clamped to it.
+    pub low: f64,
+    /// Upper bound; larger values are clamped to it.
+    pub high: f64,
+}
+
+/// A named part of a task.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Term {
+    /// Name.
+    pub name: &'static str,
+    /// What it is, with shape, units and range.
+    pub meaning: &'static str,
+}
+
+/// Computes one environment's value of an observation.
+pub(crate) type Observe = Box<dyn Fn(&Data, &mut [f32]) + Send + Sync>;
+
+/// A vector observation.
+pub(crate) struct ObservationTerm {
+    pub key: &'static str,
+    pub spec: FeatureSpec,
+    /// Only given on request.
+    pub privileged: bool,
+    pub observe: Observe,
+}
+
+/// A camera of the scene.
+#[derive(Debug, Clone)]
+pub(crate) struct Camera {
+    pub name: &'static str,
+    pub id: usize,
+    /// Whether policies see it; the others exist for people.
+    pub policy: bool,
+}
+
+/// A problem posed in a MuJoCo scene.
+pub(crate) trait Task: Send + Sync {
+    /// The compiled scene.
+    fn model(&self) -> &Arc<MjModel>;
+    /// Cameras, in order.
+    fn cameras(&self) -> Vec<Camera>;
+    /// Vector observations, in order.
+    fn observations(&self) -> Vec<ObservationTerm>;
+    /// Puts a fresh (`mj_resetData`) environment into a random initial state, `ctrl` included.
+    fn reset(&self, data: &mut Data, rng: &mut ChaCha8Rng);
+    /// Varies colours and light for an episode; `look` holds the model's own.
+    fn randomize_look(&self, look: &mut Look, rng: &mut ChaCha8Rng);
+    /// Writes actuator set-points for an action in the task's units, clamped to its range.
+    fn control(&self, action: &[f32], ctrl: &mut [f64]);
+    /// Reward of the state after a step.
+    fn reward(&self, data: &Data) -> f64;
+    /// Whether the goal condition holds right now.
+    fn achieved(&self, data: &Data) -> bool;
+    /// Control steps in a row for which the condition must hold.
+    fn hold_steps(&self) -> u32;
+}
+
+/// A loaded task and, once something is drawn, its scene.
+pub(crate) struct Loaded {
+    pub task: Arc<dyn Task>,
+    scene: OnceLock<Arc<Scene>>,
+}
+
+impl Loaded {
+    pub(crate) fn new(task: Arc<dyn Task>) -> Self {
+        Self { task, scene: OnceLock::new() }
+    }
+
+    /// What is drawn of the task; built at the first call.
+    pub(crate) fn scene(&self) -> Arc<Scene> {
+        Arc::clone(self.scene.get_or_init(|| Arc::new(Scene::new(self.task.model()))))
+    }
+}
+
+/// Everything about a task that can be said or made by id.
+pub(crate) struct Entry {
+    pub describe: fn() -> TaskDescription,
+    pub load: fn(&Path) -> Result<Arc<dyn Task>, SimError>,
+}
+
+/// All tasks.
+pub(crate) const ENTRIES: &[Entry] =
+    &[Entry { describe: so101_pick_lift::describe, load: so101_pick_lift::load }];

@@ -1,0 +1,252 @@
+//! `so101-pick-lift`: an SO-101 arm picks up a cube from a table and lifts it.
+//!
+//! A 28 mm cube of 22 g lies at a random place of a 12 × 14 cm field before the arm, turned by up to
+//! 30° against the direction of the arm's base (a cube looks the same every 90°, so a wider range
+//! would give the same picture two right answers). The action is the six joints' set-points at 20 Hz;
+//! within a control step the servo's set-point moves linearly from the last one to the new one, as
+//! a servo with a speed profile does, so that an action is reached when the next one is due. Physics
+//! runs at 200 Hz with elliptic friction cones and torsional friction at the jaws.
+//!
+//! Success: the cube's centre is at least 6.4 cm above the table (5 cm above where it lay) for ten
+//! control steps (0.5 s) in a row: longer than a cube thrown that high stays there.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use embody_core::{DType, FeatureSpec};
+use mujoco_rs::prelude::{MjModel, MjtObjBase};
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+
+use super::so101::{JOINTS, to_joint_positions, to_units};
+use super::{Camera, Dimension, ObservationTerm, Task, TaskDescription, Term};
+use crate::mj::{self, Data};
+use crate::raster::Look;
+use crate::{SimError, mj::load as load_model};
+
+const ID: &str = "so101-pick-lift";
+const SCENE: &str = include_str!("so101_pick_lift.xml");
+
+/// Half the cube's edge, metres.
+pub(crate) const CUBE_HALF_M: f64 = 0.014;
+/// Where the arm starts, in units; each joint but the gripper varies by ±[`HOME_SPREAD`].
+pub(crate) const HOME_UNITS: [f32; 6] = [0.0, -62.0, 52.0, 78.0, 90.0, 8.0];
+const HOME_SPREAD: f32 = 2.0;
+/// Field of the cube's centre, metres in the arm's frame (x ahead, y to its left).
+const FIELD_X_M: [f64; 2] = [0.17, 0.29];
+const FIELD_Y_M: [f64; 2] = [-0.07, 0.07];
+/// Turn of the cube against the direction towards the arm's pan axis, radians.
+const TURN_RAD: f64 = std::f64::consts::PI / 6.0;
+/// The pan axis, metres ahead of the arm's frame.
+const PAN_AXIS_X_M: f64 = 0.0388;
+const LIFT_M: f64 = 0.05;
+const HOLD_STEPS: u32 = 10;
+
+pub(super) fn describe() -> TaskDescription {
+    let term = |name, meaning| Term { name, meaning };
+    TaskDescription {
+        id: ID,
+        version: 1,
+        summary: "An SO-101 arm picks up a 28 mm cube from a table and lifts it.",
+        instruction: "Pick up the cube and lift it.",
+        robot_type: "so101",
+        control_hz: 20.0,
+        substeps: 10,
+        max_episode_steps: 160,
+        action: JOINTS
+            .iter()
+            .map(|(_, name, unit, low, high)| Dimension { name, unit, low: *low, high: *high })
+            .collect(),
+        observations: vec![
+            term("observation.state", "f32 [6]: joint positions, in the action's units"),
+            term(
+                "observation.environment_state",
+                "f32 [4], privileged: cube centre x, y, z in metres in the arm's frame, and its \
+                 turn about the vertical in radians, -π/4..π/4",
+            ),
+        ],
+        cameras: vec![
+            term("front", "u8 [H, W, 3]: from before the table, looking back and down at the field"),
+            term("wrist", "u8 [H, W, 3]: on the gripper, looking at its jaws"),
+            term("overview", "for people: the whole scene from the side"),
+        ],
+        rewards: vec![
+            term("reach", "0.2 · (1 - tanh(10 d)), d the distance in metres from jaws to cube"),
+            term("lift", "0.3 · height of the cube over 5 cm, at most 0.3"),
+            term("goal", "0.5 while the cube is high enough"),
+        ],
+        randomization: vec![
+            term("cube position", "x 0.17..0.29 m, y -0.07..0.07 m, uniform"),
+            term("cube turn", "±30° against the direction of the arm's pan axis, uniform"),
+            term("joint start", "home pose ±2° each, uniform"),
+            term("cube colour", "red, hue and brightness vary by about 10 %"),
+            term("table colour", "brightness ±8 %"),
+            term("light", "key light ±12 %, headlight ±10 %, direction tilted by up to 0.15"),
+        ],
+        success: "the cube's centre is at least 6.4 cm above the table (5 cm above its start) for \
+                  10 control steps (0.5 s) in a row",
+        termination: "on success; truncated after 160 steps (8 s)",
+    }
+}
+
+/// The loaded task: the model and where in it things are.
+struct PickLift {
+    model: Arc<MjModel>,
+    cameras: Vec<Camera>,
+    /// Addresses of the six joints in `qpos`, in order.
+    joints: [usize; 6],
+    cube_qpos: usize,
+    cube_body: usize,
+    cube_geom: usize,
+    table_geom: usize,
+    jaws_site: usize,
+}
+
+pub(super) fn load(asset_dir: &Path) -> Result<Arc<dyn Task>, SimError> {
+    let robot = asset_dir.join("so101");
+    let model = load_model(ID, SCENE, &robot.join("so101.xml"), &robot.join("assets"))?;
+    let id = |kind, name| mj::id(ID, &model, kind, name);
+    let mut joints = [0; 6];
+    for (slot, (name, ..)) in joints.iter_mut().zip(JOINTS) {
+        *slot = model.jnt_qposadr()[id(MjtObjBase::mjOBJ_JOINT, name)?] as usize;
+    }
+    let camera = |name, mjcf, policy| -> Result<Camera, SimError> {
+        Ok(Camera { name, id: id(MjtObjBase::mjOBJ_CAMERA, mjcf)?, policy })
+    };
+    Ok(Arc::new(PickLift {
+        cameras: vec![
+            camera("front", "front", true)?,
+            camera("wrist", "wrist_cam", true)?,
+            camera("overview", "overview", false)?,
+        ],
+        joints,
+        cube_qpos: model.jnt_qposadr()[id(MjtObjBase::mjOBJ_JOINT, "cube")?] as usize,
+        cube_body: id(MjtObjBase::mjOBJ_BODY, "cube")?,
+        cube_geom: id(MjtObjBase::mjOBJ_GEOM, "cube")?,
+        table_geom: id(MjtObjBase::mjOBJ_GEOM, "table")?,
+        jaws_site: id(MjtObjBase::mjOBJ_SITE, "gripperframe")?,
+        model,
+    }))
+}
+
+impl Task for PickLift {
+    fn model(&self) -> &Arc<MjModel> {
+        &self.model
+    }
+
+    fn cameras(&self) -> Vec<Camera> {
+        self.cameras.clone()
+    }
+
+    fn observations(&self) -> Vec<ObservationTerm> {
+        let (joints, cube) = (self.joints, self.cube_body);
+        vec![
+            ObservationTerm {
+                key: "observation.state",
+                spec: FeatureSpec::new(DType::Float32, &[6], &JOINTS.map(|j| j.1)),
+                privileged: false,
+                observe: Box::new(move |data, out| {
+                    to_units(&joints.map(|address| data.qpos()[address]), out);
+                }),
+            },
+            ObservationTerm {
+                key: "observation.environment_state",
+                spec: FeatureSpec::new(
+                    DType::Float32,
+                    &[4],
+                    &["cube.x", "cube.y", "cube.z", "cube.turn"],
+                ),
+                privileged: true,
+                observe: Box::new(move |data, out| {
+                    out[..3].copy_from_slice(&data.xpos()[cube].map(|x| x as f32));
+                    out[3] = turn(&data.xmat()[cube]) as f32;
+                }),
+            },
+        ]
+    }
+
+    fn reset(&self, data: &mut Data, rng: &mut ChaCha8Rng) {
+        let mut units = HOME_UNITS;
+        for unit in &mut units[..5] {
+            *unit += rng.random_range(-HOME_SPREAD..=HOME_SPREAD);
+        }
+        let mut home = [0.0; 6];
+        to_joint_positions(&units, &mut home);
+        for (address, radian) in self.joints.iter().zip(home) {
+            data.qpos_mut()[*address] = radian;
+        }
+        data.ctrl_mut().copy_from_slice(&home);
+        let x = rng.random_range(FIELD_X_M[0]..=FIELD_X_M[1]);
+        let y = rng.random_range(FIELD_Y_M[0]..=FIELD_Y_M[1]);
+        let yaw = y.atan2(x - PAN_AXIS_X_M) + rng.random_range(-TURN_RAD..=TURN_RAD);
+        let (sin, cos) = (0.5 * yaw).sin_cos();
+        let pose = [x, y, CUBE_HALF_M, cos, 0.0, 0.0, sin];
+        data.qpos_mut()[self.cube_qpos..self.cube_qpos + 7].copy_from_slice(&pose);
+    }
+
+    fn randomize_look(&self, look: &mut Look, rng: &mut ChaCha8Rng) {
+        let gain = rng.random_range(0.9..=1.1f32);
+        let cube = &mut look.rgba[self.cube_geom];
+        for channel in &mut cube[..3] {
+            *channel = (*channel * gain + rng.random_range(-0.04..=0.04f32)).clamp(0.0, 1.0);
+        }
+        let gain = rng.random_range(0.92..=1.08f32);
+        look.rgba[self.table_geom][..3].iter_mut().for_each(|c| *c = (*c * gain).min(1.0));
+        look.light_gain = rng.random_range(0.88..=1.12);
+        look.headlight_gain = rng.random_range(0.9..=1.1);
+        look.light_tilt =
+            [rng.random_range(-0.15..=0.15), rng.random_range(-0.15..=0.15), 0.0];
+    }
+
+    fn control(&self, action: &[f32], ctrl: &mut [f64]) {
+        to_joint_positions(action, ctrl);
+    }
+
+    fn reward(&self, data: &Data) -> f64 {
+        reach(&data.site_xpos()[self.jaws_site], &data.xpos()[self.cube_body])
+            + 0.3 * (lifted_m(data, self.cube_body) / LIFT_M).clamp(0.0, 1.0)
+            + if self.achieved(data) { 0.5 } else { 0.0 }
+    }
+
+    fn achieved(&self, data: &Data) -> bool {
+        lifted_m(data, self.cube_body) >= LIFT_M
+    }
+
+    fn hold_steps(&self) -> u32 {
+        HOLD_STEPS
+    }
+}
+
+fn reach(jaws: &[f64; 3], cube: &[f64; 3]) -> f64 {
+    let distance = jaws.iter().zip(cube).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt();
+    0.2 * (1.0 - (10.0 * distance).tanh())
+}
+
+/// How far the cube's centre is above where it lay, metres.
+fn lifted_m(data: &Data, cube: usize) -> f64 {
+    data.xpos()[cube][2] - CUBE_HALF_M
+}
+
+/// Turn of the cube about the vertical modulo a right angle, in -π/4..π/4, from the horizontal part
+/// of its x axis (or of its y axis once the x axis stands upright).
+fn turn(mat: &[f64; 9]) -> f64 {
+    let (x, y) = if mat[6].abs() < 0.7 { (mat[0], mat[3]) } else { (mat[1], mat[4]) };
+    let quarter = std::f64::consts::FRAC_PI_2;
+    let angle = y.atan2(x);
+    angle - quarter * (angle / quarter).round()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn turn_is_that_of_a_square() {
+        for degrees in [-44.0f64, -10.0, 0.0, 44.0, 60.0, 130.0] {
+            let (sin, cos) = degrees.to_radians().sin_cos();
+            let expected = degrees - 90.0 * (degrees / 90.0).round();
+            let got = turn(&[cos, -sin, 0.0, sin, cos, 0.0, 0.0, 0.0, 1.0]).to_degrees();
+            assert!((got - expected).abs() < 1e-9, "{degrees}: {got}");
+        }
+    }
+}

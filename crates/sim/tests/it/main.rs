@@ -1,0 +1,2 @@
+//! Integration tests of embody_sim.
+#![allow(clippy::unwrap_used)]
