@@ -1,7 +1,7 @@
 //! Each kind of block as HTML; charts are drawn in `chart`.
 
 use super::chart;
-use super::html::{duration, esc, inline, number, prose, put};
+use super::html::{common_digits, duration, esc, inline, number, prose, put};
 use super::model::{
     Block, Cell, Code, Column, Findings, Images, KeyValue, Note, Severity, Steps, Table, Tone,
     Videos,
@@ -85,6 +85,15 @@ fn table(table: &Table) -> String {
                 Cell::Text(text) => text.is_empty(),
             })
     };
+    let digits: Vec<_> = (0..table.columns.len())
+        .map(|i| {
+            let value = |row: &Vec<Cell>| match row.get(i) {
+                Some(Cell::Number(value)) => Some(*value),
+                _ => None,
+            };
+            table.columns[i].digits.or_else(|| common_digits(table.rows.iter().filter_map(value)))
+        })
+        .collect();
     let class = |i: usize| if numeric(i) { " class=\"n\"" } else { "" };
     let mut out = caption(&table.caption);
     out.push_str("<div class=\"scroll\"><table><thead><tr>");
@@ -99,7 +108,7 @@ fn table(table: &Table) -> String {
                 out,
                 "<td{}>{}</td>",
                 class(i),
-                row.get(i).map_or_else(String::new, |c| cell(c, column))
+                row.get(i).map_or_else(String::new, |c| cell(c, column, digits[i]))
             );
         }
         out.push_str("</tr>");
@@ -108,9 +117,9 @@ fn table(table: &Table) -> String {
     out
 }
 
-fn cell(cell: &Cell, column: &Column) -> String {
+fn cell(cell: &Cell, column: &Column, digits: Option<usize>) -> String {
     match cell {
-        Cell::Number(value) => number(*value, column.digits),
+        Cell::Number(value) => number(*value, digits),
         Cell::Text(text) if column.code && !text.is_empty() => {
             format!("<code>{}</code>", esc(text))
         }

@@ -44,10 +44,12 @@ pub(super) fn prose(text: &str, class: &str) -> String {
     out
 }
 
-/// One line of running text: backticks mark code; an unpaired one stands for itself.
+/// One line of running text: backticks mark code; an unpaired one stands for itself. A per cent
+/// sign stays on the line of its number.
 pub(super) fn inline(text: &str) -> String {
     let mut out = String::new();
-    let mut rest = text;
+    let text = text.replace(" %", "\u{a0}%");
+    let mut rest = text.as_str();
     while let Some((before, after)) = rest.split_once('`') {
         let Some((code, tail)) = after.split_once('`') else { break };
         put!(out, "{}<code>{}</code>", esc(before), esc(code));
@@ -87,6 +89,15 @@ pub(super) fn number(value: f64, digits: Option<usize>) -> String {
         out.push(digit);
     }
     out + fraction
+}
+
+/// The digits after the point that show every one of `values` as [`number`] would, at most four;
+/// `None` where they are all whole or need exponents.
+pub(super) fn common_digits(values: impl Iterator<Item = f64>) -> Option<usize> {
+    let texts: Vec<_> = values.filter(|v| v.is_finite()).map(|v| number(v, None)).collect();
+    let digits = |text: &String| text.split_once('.').map(|(_, fraction)| fraction.len());
+    let most = texts.iter().filter_map(digits).max()?;
+    (!texts.iter().any(|text| text.contains('e'))).then_some(most.min(4))
 }
 
 /// A duration for people.

@@ -50,7 +50,12 @@ fn body(report: &Report) -> String {
     }
     put!(out, "{}</header>", prose(&report.summary, "lead"));
     if !report.headline.is_empty() {
-        out.push_str("<div class=\"cards\">");
+        let columns = match report.headline.len() {
+            few @ 1..=4 => few,
+            5 | 6 | 9 => 3,
+            _ => 4,
+        };
+        put!(out, "<div class=\"cards\" style=\"--n:{columns}\">");
         report.headline.iter().for_each(|h| card(&mut out, h));
         out.push_str("</div>");
     }
@@ -63,8 +68,8 @@ fn body(report: &Report) -> String {
     if let (Some(title), Some(id)) = (last, ids.last()) {
         put!(out, "<section id=\"{id}\"><h2>{title}</h2>");
         for (caption, language, text) in [
-            ("The command:", "sh", &again.command),
-            ("The recipe, with every default written out:", "toml", &again.recipe),
+            ("The command", "sh", &again.command),
+            ("The recipe, with every default written out", "toml", &again.recipe),
         ] {
             if !text.is_empty() {
                 out.push_str(&code(&Code {

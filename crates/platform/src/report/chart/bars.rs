@@ -2,7 +2,7 @@
 //! that long labels wrap and the whole folds on a phone; only the track is a drawing.
 
 use super::ticks::{Axis, linear};
-use crate::report::html::{esc, number, put};
+use crate::report::html::{common_digits, esc, number, put};
 use crate::report::model::{Bars, Intervals, Tone};
 
 /// Proportions with their intervals.
@@ -16,31 +16,40 @@ pub(crate) fn intervals(block: &Intervals) -> String {
             Tone::Failure => "c1",
             Tone::Success | Tone::Warning => "c0",
         };
-        let [value, low, high] = [row.value, row.low, row.high]
-            .map(|v| if v.is_finite() { v.clamp(0.0, 1.0) } else { 0.0 });
-        let interval = format!("{}–{}", percent(low).trim_end_matches("\u{a0}%"), percent(high));
+        let known = [row.value, row.low, row.high].iter().all(|v| v.is_finite());
+        let [value, low, high] =
+            [row.value, row.low, row.high].map(|v| if known { v.clamp(0.0, 1.0) } else { 0.0 });
+        let (shown, interval) = if known {
+            let low = percent(low);
+            let ends = format!("{}–{}", low.trim_end_matches("\u{a0}%"), percent(high));
+            (percent(value), ends)
+        } else {
+            ("–".to_owned(), "not known".to_owned())
+        };
         put!(
             out,
-            "<div class=\"row\"><div class=\"rl\">{}<small>{}</small></div><div class=\"rt\">\
-             <svg width=\"100%\" height=\"30\" role=\"img\" aria-label=\"{}: {}, 95 % interval {}\">",
+            "<div class=\"row\"><div class=\"rl\">{0}<small>{1}</small></div><div class=\"rt\">\
+             <svg width=\"100%\" role=\"img\" aria-label=\"{0}: {shown}, 95 % interval {interval}\">",
             esc(&row.label),
             esc(&row.detail),
-            esc(&row.label),
-            percent(value),
-            interval,
         );
         grid(&mut out, &axis);
+        if known {
+            put!(
+                out,
+                "<line class=\"iv {colour}\" x1=\"{1}%\" x2=\"{2}%\" y1=\"50%\" y2=\"50%\"/>\
+                 <svg y=\"50%\" overflow=\"visible\">\
+                 <line class=\"wk {colour}\" x1=\"{1}%\" x2=\"{1}%\" y1=\"-6\" y2=\"6\"/>\
+                 <line class=\"wk {colour}\" x1=\"{2}%\" x2=\"{2}%\" y1=\"-6\" y2=\"6\"/></svg>\
+                 <circle class=\"dot {colour}\" cx=\"{0}%\" cy=\"50%\" r=\"6\"/>",
+                tenth(value * 100.0),
+                tenth(low * 100.0),
+                tenth(high * 100.0),
+            );
+        }
         put!(
             out,
-            "<line class=\"iv {colour}\" x1=\"{1}%\" x2=\"{2}%\" y1=\"50%\" y2=\"50%\"/>\
-             <line class=\"wk {colour}\" x1=\"{1}%\" x2=\"{1}%\" y1=\"9\" y2=\"21\"/>\
-             <line class=\"wk {colour}\" x1=\"{2}%\" x2=\"{2}%\" y1=\"9\" y2=\"21\"/>\
-             <circle class=\"dot {colour}\" cx=\"{0}%\" cy=\"50%\" r=\"6\"/></svg></div>\
-             <div class=\"rv\"><b>{3}</b><small>{interval}</small></div></div>",
-            tenth(value * 100.0),
-            tenth(low * 100.0),
-            tenth(high * 100.0),
-            percent(value),
+            "</svg></div><div class=\"rv\"><b>{shown}</b><small>{interval}</small></div></div>"
         );
     }
     foot(&mut out, &axis, "whiskers: 95 % interval");
@@ -70,14 +79,15 @@ pub(crate) fn bars(block: &Bars) -> String {
         axis = linear([0.0, 1.0].into_iter(), 4, true, true);
     }
     let count = block.series.len().max(1);
-    let thick = if count == 1 { 14 } else { 9 };
+    let (thick, pitch) = if count == 1 { (14, 16) } else { (11, 14) };
+    let digits = common_digits(block.rows.iter().flat_map(|r| r.values.iter().copied()));
     for row in &block.rows {
-        let height = count * (thick + 2) + 6;
-        let texts: Vec<_> = row.values.iter().map(|v| number(*v, None)).collect();
+        let height = count * pitch + 8;
+        let texts: Vec<_> = row.values.iter().map(|v| number(*v, digits)).collect();
         put!(
             out,
-            "<div class=\"row\"><div class=\"rl\">{}</div><div class=\"rt\"><svg width=\"100%\" \
-             height=\"{height}\" role=\"img\" aria-label=\"{}: {}\">",
+            "<div class=\"row\"><div class=\"rl\">{}</div><div class=\"rt\" \
+             style=\"min-height:{height}px\"><svg width=\"100%\" role=\"img\" aria-label=\"{}: {}\">",
             esc(&row.label),
             esc(&row.label),
             texts.join(", "),
@@ -88,11 +98,11 @@ pub(crate) fn bars(block: &Bars) -> String {
                 out,
                 "<rect class=\"bar {}\" y=\"{}\" width=\"{}%\" height=\"{thick}\" rx=\"2\"/>",
                 colour(i, count),
-                4 + i * (thick + 2),
+                4 + i * pitch,
                 tenth(axis.fraction(value.max(0.0)).clamp(0.0, 1.0) * 100.0),
             );
         }
-        put!(out, "</svg></div><div class=\"rv\">");
+        put!(out, "</svg></div><div class=\"rv{}\">", if count > 1 { " two" } else { "" });
         for (i, text) in texts.iter().enumerate() {
             let tag = if i == 0 { "b" } else { "span" };
             put!(out, "<{tag}>{text}</{tag}>");
@@ -119,7 +129,7 @@ fn grid(out: &mut String, axis: &Axis) {
 fn foot(out: &mut String, axis: &Axis, label: &str) {
     out.push_str(
         "<div class=\"row foot\" aria-hidden=\"true\"><div class=\"rl\"></div><div class=\"rt\">\
-         <svg width=\"100%\" height=\"20\">",
+         <svg width=\"100%\">",
     );
     for (value, text) in &axis.ticks {
         let at = tenth(axis.fraction(*value) * 100.0);

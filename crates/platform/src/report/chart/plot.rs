@@ -20,7 +20,9 @@ struct Plot<'a> {
 /// A figure with one plot.
 pub(crate) fn lines(block: &Lines) -> String {
     let mut out = String::new();
-    put!(out, "<figure class=\"fig\">{}", head(&block.title, &block.y_label, &block.series));
+    let axis = if block.y_label.is_empty() { "" } else { "↑ " };
+    let axis = format!("{axis}{}", block.y_label);
+    put!(out, "<figure class=\"fig\">{}", head(&block.title, &axis, &block.series));
     out.push_str(&plot(&Plot {
         title: &block.title,
         x_label: &block.x_label,
@@ -39,9 +41,10 @@ pub(crate) fn small_multiples(block: &SmallMultiples) -> String {
     let mut out = String::new();
     let legend = block.panels.iter().map(|p| p.series.as_slice()).max_by_key(|s| s.len());
     let axes = match (block.y_label.as_str(), block.x_label.as_str()) {
-        ("", x) => x.to_owned(),
-        (y, "") => y.to_owned(),
-        (y, x) => format!("{y} over {x}"),
+        ("", "") => String::new(),
+        ("", x) => format!("→ {x}"),
+        (y, "") => format!("↑ {y}"),
+        (y, x) => format!("↑ {y}\u{2003}→ {x}"),
     };
     put!(out, "<figure class=\"fig\">{}", head(&block.title, &axes, legend.unwrap_or(&[])));
     out.push_str("<div class=\"panels\">");
@@ -62,8 +65,8 @@ pub(crate) fn small_multiples(block: &SmallMultiples) -> String {
     out
 }
 
-/// Title, legend, and the name of the vertical axis.
-fn head(title: &str, y_label: &str, series: &[Series]) -> String {
+/// Title, legend, and what the axes are.
+fn head(title: &str, axes: &str, series: &[Series]) -> String {
     let mut out = String::new();
     put!(out, "<figcaption>{}</figcaption>", esc(title));
     if series.len() > 1 {
@@ -79,8 +82,8 @@ fn head(title: &str, y_label: &str, series: &[Series]) -> String {
         }
         out.push_str("</ul>");
     }
-    if !y_label.is_empty() {
-        put!(out, "<div class=\"yl\">{}</div>", esc(y_label));
+    if !axes.is_empty() {
+        put!(out, "<div class=\"yl\">{}</div>", esc(axes));
     }
     out
 }

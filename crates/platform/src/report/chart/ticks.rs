@@ -65,9 +65,9 @@ pub(crate) fn logarithmic(values: impl Iterator<Item = f64>, target: usize) -> A
     let (lo, hi) = range(values.filter(|v| *v > 0.0));
     let lo = if lo > 0.0 { lo } else { hi / 10.0 };
     let decades = (hi / lo).log10();
-    let steps: &[f64] = if decades <= 1.5 {
+    let steps: &[f64] = if decades <= 0.8 {
         &[1.0, 1.5, 2.0, 3.0, 5.0, 7.0]
-    } else if decades < 3.0 {
+    } else if decades < 2.2 {
         &[1.0, 2.0, 5.0]
     } else {
         &[1.0]
@@ -76,7 +76,12 @@ pub(crate) fn logarithmic(values: impl Iterator<Item = f64>, target: usize) -> A
     let every = ((last - first) as usize).div_ceil(target.max(1)).max(1);
     let marks: Vec<f64> = (first..=last)
         .step_by(if steps.len() == 1 { every } else { 1 })
-        .flat_map(|decade| steps.iter().map(move |s| s * 10f64.powi(decade)))
+        .flat_map(|decade| {
+            steps.iter().map(move |s| {
+                // Dividing gives 0.3 where multiplying gives 0.30000000000000004.
+                if decade < 0 { s / 10f64.powi(-decade) } else { s * 10f64.powi(decade) }
+            })
+        })
         .collect();
     let below = marks.iter().rev().find(|m| **m <= lo * (1.0 + 1e-9)).copied().unwrap_or(lo);
     let above = marks.iter().find(|m| **m >= hi * (1.0 - 1e-9)).copied().unwrap_or(hi);
@@ -195,8 +200,9 @@ mod tests {
     fn log_ticks() {
         let log = |values: &[f64]| texts(&logarithmic(values.iter().copied(), 5));
         assert_eq!(log(&[0.004, 3.0]), "[0.001, 10] 0.001 0.01 0.1 1 10");
-        assert_eq!(log(&[0.03, 0.9]), "[0.03, 1] 0.03 0.05 0.07 0.1 0.15 0.2 0.3 0.5 0.7 1");
-        assert_eq!(log(&[0.0, -1.0]), "[0.1, 1] 0.1 0.15 0.2 0.3 0.5 0.7 1");
+        assert_eq!(log(&[0.03, 0.9]), "[0.02, 1] 0.02 0.05 0.1 0.2 0.5 1");
+        assert_eq!(log(&[0.0, -1.0]), "[0.1, 1] 0.1 0.2 0.5 1");
+        assert_eq!(log(&[0.3, 0.9]), "[0.3, 1] 0.3 0.5 0.7 1");
         assert_eq!(log(&[1e-9, 1.0]), "[1e-9, 10] 1e−9 1e−7 1e−5 0.001 0.1 10");
     }
 }
