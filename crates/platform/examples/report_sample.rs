@@ -108,8 +108,9 @@ fn done() -> Section {
 }
 
 fn data() -> Section {
-    let finding = |severity, what: &str, place: &str, hint: &str| Finding {
+    let finding = |severity, code: &str, what: &str, place: &str, hint: &str| Finding {
         severity,
+        code: code.into(),
         what: what.into(),
         place: place.into(),
         hint: hint.into(),
@@ -132,18 +133,21 @@ fn data() -> Section {
                 rows: vec![
                     finding(
                         Severity::Error,
+                        "non-finite-value",
                         "a frame's `action` is not finite",
                         "`data/chunk-000/file-000.parquet`, episode 17, frame 203",
                         "episode dropped",
                     ),
                     finding(
                         Severity::Warning,
+                        "black-video",
                         "`observation.images.wrist` is black throughout",
                         "episode 41",
                         "episode dropped",
                     ),
                     finding(
-                        Severity::Info,
+                        Severity::Note,
+                        "constant-dimension",
                         "dimension `gripper.pos` does not vary",
                         "episodes 3, 8",
                         "kept",

@@ -189,13 +189,17 @@ fn findings(findings: &Findings) -> String {
     );
     for finding in &findings.rows {
         let (class, word) = match finding.severity {
-            Severity::Info => ("neutral", "info"),
+            Severity::Note => ("neutral", "note"),
             Severity::Warning => ("warn", "warning"),
             Severity::Error => ("bad", "error"),
         };
+        let code = match finding.code.as_str() {
+            "" => String::new(),
+            code => format!("<small><code>{}</code></small>", esc(code)),
+        };
         put!(
             out,
-            "<tr><td><span class=\"chip {class}\">{word}</span></td><td>{}</td><td>{}</td>\
+            "<tr><td><span class=\"chip {class}\">{word}</span></td><td>{}{code}</td><td>{}</td>\
              <td>{}</td></tr>",
             inline(&finding.what),
             inline(&finding.place),

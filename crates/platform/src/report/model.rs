@@ -430,6 +430,8 @@ pub struct Findings {
 pub struct Finding {
     /// How bad.
     pub severity: Severity,
+    /// Stable name, such as `non-finite-value`; may be empty.
+    pub code: String,
     /// What was found, with the value.
     pub what: String,
     /// File, episode, frame.
@@ -444,7 +446,7 @@ pub struct Finding {
 pub enum Severity {
     /// Worth knowing.
     #[default]
-    Info,
+    Note,
     /// Probably wrong, but usable.
     Warning,
     /// Not usable.

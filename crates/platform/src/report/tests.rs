@@ -9,6 +9,7 @@ fn every_block() -> Vec<(&'static str, Block)> {
     let curve = |name: &str| Series::new(name, vec![[0.0, 1.0], [1.0, 0.5], [2.0, 0.25]]);
     let finding = |severity| Finding {
         severity,
+        code: "non-finite-value".into(),
         what: "`action` is not finite".into(),
         place: "episode 3, frame 7".into(),
         hint: "episode dropped".into(),
@@ -142,7 +143,7 @@ fn every_block() -> Vec<(&'static str, Block)> {
             "findings",
             Block::Findings(Findings {
                 caption: "Findings".into(),
-                rows: [Severity::Error, Severity::Warning, Severity::Info].map(finding).into(),
+                rows: [Severity::Error, Severity::Warning, Severity::Note].map(finding).into(),
             }),
         ),
         ("findings_none", Block::Findings(Findings::default())),
