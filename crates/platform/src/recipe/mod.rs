@@ -262,6 +262,26 @@ impl Step {
         })
     }
 
+    /// Refuses a parameter that is not among `known`; for kinds whose parameters are not one type.
+    ///
+    /// # Errors
+    /// Names file, line and the nearest known key.
+    pub fn check_keys(&self, known: &[&str]) -> Result<()> {
+        match self.params.keys().find(|k| !known.contains(&k.as_str())) {
+            Some(key) => {
+                let place = format!("step `{}`", self.name);
+                Err(unknown_key(&self.places, &[key], &place, key, known).into())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The same step with other parameters, errors still naming the places of this one.
+    #[must_use]
+    pub fn with_params(&self, params: toml::Table) -> Self {
+        Self { params, ..self.clone() }
+    }
+
     /// An error about parameter `key` of this step, naming file and line.
     pub fn bad_value(&self, key: &str, message: impl Into<String>) -> embody_core::Error {
         PlatformError::BadValue {
