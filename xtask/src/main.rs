@@ -63,11 +63,7 @@ enum Command {
     /// Measure what the issues ask for: a row per bar
     Bars(bars::Args),
     /// Measure clean builds and the way from an edit to its tests, as a table for CONTRIBUTING.md
-    ProfileBuild {
-        /// Skip the clean builds and measure edits only
-        #[arg(long)]
-        edits_only: bool,
-    },
+    ProfileBuild,
 }
 
 fn main() -> ExitCode {
@@ -92,6 +88,6 @@ fn dispatch(workspace: &Workspace, command: Command) -> Result<()> {
         Command::Test { steps, list } => test::run(workspace, &steps, list),
         Command::Generate { check } => generate::run(workspace, check),
         Command::Bars(args) => bars::run(workspace, &args),
-        Command::ProfileBuild { edits_only } => profile::run(workspace, edits_only),
+        Command::ProfileBuild => profile::run(workspace),
     }
 }

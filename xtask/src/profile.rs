@@ -1,83 +1,69 @@
 //! How long this machine takes to build, as the table in CONTRIBUTING.md: clean builds, and for each
 //! crate the way from an edit to all tests that it touches. The numbers judge the crate layout and
 //! the profiles in the root Cargo.toml.
+//!
+//! Everything happens in a clone with a target folder of its own, so that a measurement that is
+//! stopped half-way leaves no edit in anybody's sources. What is not committed is not measured.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::setup::{self, Wanted};
 use crate::sh::{self, Context, Result};
-use crate::workspace::Workspace;
+use crate::workspace::{self, Workspace};
 
-/// Prints a Markdown table; clean builds go to a target folder of their own.
-pub fn run(workspace: &Workspace, edits_only: bool) -> Result<()> {
-    setup::run(workspace, Wanted::BuildAndTest)?;
+const BUILD_TESTS: &[&str] =
+    &["nextest", "run", "--workspace", "--locked", "--cargo-quiet", "--no-run"];
+const CHECK: &[&str] = &["check", "--workspace", "--all-targets", "--locked", "--quiet"];
+const RELEASE: &[&str] = &["build", "--release", "--package", "embody", "--locked", "--quiet"];
+
+/// Prints a Markdown table.
+pub fn run(workspace: &Workspace) -> Result<()> {
+    let root = workspace::cache()?.join("profile-build");
+    if root.exists() {
+        fs::remove_dir_all(&root).during("remove", &root)?;
+    }
+    sh::run(Command::new("git").args(["clone", "--quiet"]).arg(&workspace.root).arg(&root))?;
+    let clone = Workspace { target: root.join("target"), root: root.clone() };
+    setup::run(&clone, Wanted::BuildAndTest)?;
     println!("| what | time |\n|---|---|");
-    if !edits_only {
-        let fresh = workspace.target.join("profile-build");
-        for (what, args) in [
-            (
-                "clean release build of the binary",
-                &["build", "--release", "--package", "embody"][..],
-            ),
-            ("clean dev build of all tests", &["test", "--workspace", "--no-run"][..]),
-        ] {
-            if fresh.exists() {
-                fs::remove_dir_all(&fresh).during("remove", &fresh)?;
-            }
-            row(what, cargo(workspace, args, Some(&fresh))?);
-        }
-        fs::remove_dir_all(&fresh).during("remove", &fresh)?;
+    row("clean release build of the binary", timed(&clone, RELEASE)?);
+    row("then a clean dev build of all tests", timed(&clone, BUILD_TESTS)?);
+    row("then a clean check of everything", timed(&clone, CHECK)?);
+    for dir in crates(&clone)? {
+        let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let root = ["src/lib.rs", "src/main.rs"].map(|file| dir.join(file));
+        let Some(source) = root.iter().find(|file| file.is_file()) else { continue };
+        edit(source)?;
+        row(&format!("edit `{name}` → everything checked"), timed(&clone, CHECK)?);
+        row(&format!("edit `{name}` → all tests built"), timed(&clone, BUILD_TESTS)?);
     }
-    let warm = ["nextest", "run", "--workspace", "--no-run"];
-    cargo(workspace, &warm, None)?;
-    for crate_dir in crates(workspace)? {
-        let root = ["src/lib.rs", "src/main.rs"].map(|f| crate_dir.join(f));
-        let Some(root) = root.into_iter().find(|f| f.is_file()) else { continue };
-        let name = crate_dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let check = after_edit(workspace, &root, &["check", "--workspace", "--all-targets"])?;
-        row(&format!("edit `{name}` → everything checked"), check);
-        let build = after_edit(workspace, &root, &warm)?;
-        row(&format!("edit `{name}` → all tests built"), build);
-    }
-    Ok(())
+    fs::remove_dir_all(&root).during("remove", &root)
 }
 
 fn row(what: &str, took: Duration) {
     println!("| {what} | {} |", sh::seconds(took));
 }
 
-/// Appends a line to a source file, measures, and puts the file back as it was.
-fn after_edit(workspace: &Workspace, file: &Path, args: &[&str]) -> Result<Duration> {
-    let original = fs::read(file).during("read", file)?;
-    cargo(workspace, args, None)?;
-    let mut edited = original.clone();
-    edited.extend_from_slice(b"\n#[allow(dead_code)]\nfn edited_for_measurement() {}\n");
-    fs::write(file, edited).during("write", file)?;
-    let took = cargo(workspace, args, None);
-    fs::write(file, original).during("write", file)?;
-    took
+/// Adds a private item, which every user of the crate has to be rebuilt for.
+fn edit(source: &Path) -> Result<()> {
+    let mut text = fs::read_to_string(source).during("read", source)?;
+    text.push_str("\n#[allow(dead_code)]\nfn edited_for_measurement() {}\n");
+    fs::write(source, text).during("write", source)
 }
 
-fn cargo(workspace: &Workspace, args: &[&str], target: Option<&Path>) -> Result<Duration> {
-    let mut cargo = workspace.cargo();
-    cargo.args(args).args(["--locked", "--quiet"]).args(setup::feature_args(workspace));
-    if args[0] == "nextest" {
-        // nextest has its own word for quiet.
-        cargo = workspace.cargo();
-        cargo.args(args).args(["--locked", "--cargo-quiet"]).args(setup::feature_args(workspace));
-    }
-    if let Some(target) = target {
-        cargo.arg("--target-dir").arg(target);
-    }
+fn timed(clone: &Workspace, args: &[&str]) -> Result<Duration> {
+    let mut cargo = clone.cargo();
+    cargo.args(args).args(setup::feature_args(clone)).env("CARGO_TARGET_DIR", &clone.target);
     let start = Instant::now();
-    sh::capture(&mut cargo)?;
+    sh::capture(cargo.env_remove(workspace::MUJOCO_DIR))?;
     Ok(start.elapsed())
 }
 
-fn crates(workspace: &Workspace) -> Result<Vec<std::path::PathBuf>> {
-    let dir = workspace.root.join("crates");
+fn crates(clone: &Workspace) -> Result<Vec<PathBuf>> {
+    let dir = clone.root.join("crates");
     let entries = fs::read_dir(&dir).during("read folder", &dir)?;
     let mut crates: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
     crates.sort();

@@ -98,17 +98,27 @@ fn spelling(workspace: &Workspace) -> Result<()> {
 }
 
 /// Advisories are left out: their database is no package, and checks must not need the network.
+/// Second versions of a crate are other people's to settle, and named in one line.
 fn deny(workspace: &Workspace) -> Result<()> {
-    let mut deny = Command::new(workspace.tools().join("cargo-deny"));
-    deny.current_dir(&workspace.root).env("PATH", workspace.path());
-    sh::run(deny.args([
-        "--offline",
-        "check",
-        "--hide-inclusion-graph",
-        "bans",
-        "licenses",
-        "sources",
-    ]))
+    let deny = |level: &str| {
+        let mut deny = Command::new(workspace.tools().join("cargo-deny"));
+        deny.current_dir(&workspace.root).env("PATH", workspace.path());
+        deny.args(["--offline", "--color", "never", "--log-level", level, "check"]);
+        deny.args(["--hide-inclusion-graph", "bans", "licenses", "sources"]);
+        deny
+    };
+    let output = sh::output(&mut deny("warn"))?;
+    let text = String::from_utf8_lossy(&output.stderr);
+    let twice: Vec<_> = text
+        .lines()
+        .filter(|line| line.starts_with("warning[duplicate]"))
+        .filter_map(|line| line.split('\'').nth(1))
+        .collect();
+    if !twice.is_empty() {
+        eprintln!("in two versions: {}", twice.join(", "));
+    }
+    // Once more for the verdict, without the warnings around it.
+    sh::run(&mut deny("error"))
 }
 
 fn clippy(workspace: &Workspace) -> Result<()> {
