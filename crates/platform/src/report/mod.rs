@@ -3,7 +3,7 @@
 //! A [`Report`] is plain data; [`render`] is a pure function of it, so the same report is the same
 //! page, byte for byte. The page is self-contained: style, script, charts (inline SVG of our own),
 //! images and videos (base64) are all inside, and its content security policy forbids every request
-//! and every script but its own. Everything foreign passes through [`html::esc`]. It follows the
+//! and every script but its own. Everything foreign passes through `html::esc`. It follows the
 //! reader's light or dark scheme, reads on a phone, prints, and works without its script: that one
 //! only adds the read-out under the pointer, the copy buttons and pausing videos out of sight.
 
