@@ -1,8 +1,24 @@
 //! Datasets of embodied AI: the LeRobot v3 layout, video, validation, curation, lineage.
+//!
+//! The native layout is LeRobotDataset v3.0, read strictly and written exactly; v2.0 and v2.1 are
+//! imported. Video is AV1, decoded and encoded in process; edits copy packets and never encode
+//! again. Every version of a dataset is named by the hash of its content and knows its parent.
 
+mod dataset;
 mod error;
+mod finding;
+mod format;
+mod lineage;
 mod mp4;
+mod recorder;
+mod stats;
 mod video;
+mod writer;
 
+pub use dataset::{Dataset, Episode, EpisodeTable, RowSpan, VideoSpan, detect_format};
 pub use error::DataError;
+pub use finding::{Finding, Severity};
+pub use format::{FormatVersion, Info};
+pub use lineage::{Lineage, lineage};
+pub use recorder::{LeRobotRecorder, RecordReport, RecordSpec};
 pub use video::{VideoSettings, encode_mp4};

@@ -3,6 +3,7 @@
 //!
 //! Image features stay what they are (a struct of bytes and path): edits pass them through.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use arrow_array::types::{
     Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type,
     UInt16Type, UInt32Type, UInt64Type,
 };
-use arrow_array::{Array as _, ArrayRef, FixedSizeListArray, RecordBatch};
+use arrow_array::{Array as _, ArrayRef, FixedSizeListArray, RecordBatch, RecordBatchReader as _};
 use arrow_schema::{DataType, Field, Fields, Schema, SchemaRef};
 use embody_core::{Array, ArrayData, DType, FeatureSpec, IoContext, Result};
 use parquet::arrow::ArrowWriter;
@@ -305,6 +306,18 @@ pub(crate) fn fixed_list(values: ArrayRef, shape: &[usize]) -> std::result::Resu
     Ok(column)
 }
 
+/// A column as another type of the same meaning: exact, or an error.
+pub(crate) fn cast_column(
+    column: &ArrayRef,
+    to: &DataType,
+) -> std::result::Result<ArrayRef, String> {
+    if column.data_type() == to {
+        return Ok(Arc::clone(column));
+    }
+    let options = arrow_cast::CastOptions { safe: false, ..Default::default() };
+    arrow_cast::cast_with_options(column, to, &options).map_err(|e| e.to_string())
+}
+
 /// Schema of data files: columns in the order of the features, and the description that Hugging
 /// Face `datasets` reads shapes from.
 pub(crate) fn data_schema(info: &Info) -> SchemaRef {
@@ -327,7 +340,7 @@ pub(crate) fn data_schema(info: &Info) -> SchemaRef {
     }
     let described = json!({"info": {"features": features}}).to_string();
     Arc::new(
-        Schema::new(fields).with_metadata([("huggingface".to_owned(), described)].into()),
+        Schema::new(fields).with_metadata(HashMap::from([("huggingface".to_owned(), described)])),
     )
 }
 
