@@ -8,7 +8,6 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::generate;
 use crate::setup::{self, Wanted};
 use crate::sh::{self, Fail, Result};
 use crate::workspace::Workspace;
@@ -31,8 +30,11 @@ const STEPS: &[Step] = &[
     Step { name: "clippy", what: "lints, warnings denied", run: clippy },
     Step { name: "docs", what: "rustdoc, warnings denied", run: docs },
     Step { name: "doctests", what: "examples in the documentation", run: doctests },
-    Step { name: "tests", what: "every test, by nextest", run: tests },
-    Step { name: "references", what: "generated references up to date", run: references },
+    Step {
+        name: "tests",
+        what: "every test, by nextest; also that generated references are up to date",
+        run: tests,
+    },
 ];
 
 /// Runs the named steps (all without names) and prints the table.
@@ -143,8 +145,4 @@ fn tests(workspace: &Workspace) -> Result<()> {
     let mut cargo = workspace.cargo();
     cargo.args(["nextest", "run", "--workspace", "--locked", "--no-fail-fast", "--cargo-quiet"]);
     sh::run(cargo.args(setup::feature_args(workspace)))
-}
-
-fn references(workspace: &Workspace) -> Result<()> {
-    generate::run(workspace, true)
 }

@@ -1,7 +1,7 @@
 //! Runs of the release binary, and what they leave in `result.json`.
 //!
-//! The places of numbers in `result.json` are all named here: a step is found by its kind, a number
-//! by its path below the step.
+//! The places of numbers in `result.json` are all named here: a step by its name in the recipe, a
+//! number by its path below the step.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,20 +13,24 @@ use serde_json::Value;
 use crate::sh::{self, Context, Fail, Result};
 use crate::workspace::Workspace;
 
-/// Below a step of kind `eval`: interval of the policy's success rate, [low, high].
-pub const POLICY_INTERVAL: &str = "/result/policy/interval";
-pub const POLICY_SUCCESSES: &str = "/result/policy/successes";
-pub const POLICY_TRIALS: &str = "/result/policy/trials";
-pub const BASELINE_INTERVAL: &str = "/result/baseline/interval";
-/// Below a step of kind `open-loop`: errors at half a second.
-pub const OPEN_LOOP_ERROR: &str = "/result/at_half_second/error";
-pub const HOLD_LAST_ERROR: &str = "/result/at_half_second/hold_last_error";
+/// Steps of `recipes/demo.toml`.
+pub const POLICY: &str = "eval";
+pub const BASELINE: &str = "baseline";
+/// The step of `recipes/real.toml` that compares predicted with recorded actions.
+pub const OPEN_LOOP: &str = "eval";
+
+/// Below an evaluation: 95 % interval of the success rate, [low, high].
+pub const INTERVAL_LOW: &str = "/result/evaluation/wilson/0";
+pub const INTERVAL_HIGH: &str = "/result/evaluation/wilson/1";
+pub const SUCCESSES: &str = "/result/evaluation/successes";
+pub const TRIALS: &str = "/result/evaluation/trials";
+/// Below the open-loop step: the horizon, and errors there.
+pub const HORIZON_SECS: &str = "/result/at/horizon_s";
+pub const OPEN_LOOP_ERROR: &str = "/result/at/error";
+pub const HOLD_LAST_ERROR: &str = "/result/at/hold_last_error";
 /// Below either: batch-1 inference, ms.
 pub const LATENCY_P50: &str = "/measured/latency/p50_ms";
 pub const LATENCY_P99: &str = "/measured/latency/p99_ms";
-
-pub const EVAL: &str = "eval";
-pub const OPEN_LOOP: &str = "open-loop";
 
 /// A finished run.
 pub struct Run {
@@ -44,19 +48,17 @@ impl Run {
         Ok(Self { dir: dir.to_owned(), took, result })
     }
 
-    /// The step of that kind.
-    pub fn step(&self, kind: &str) -> Result<&Value> {
-        let steps = self.result["steps"].as_object();
-        let found = steps.into_iter().flatten().map(|(_, step)| step).find(|s| s["kind"] == kind);
-        found.ok_or_else(|| Fail::new(format!("{} has no step of kind {kind}", self.dir.display())))
-    }
-
-    /// A number of the step of that kind.
-    pub fn number(&self, kind: &str, pointer: &str) -> Result<f64> {
-        self.step(kind)?
+    /// A number of the named step.
+    pub fn number(&self, step: &str, pointer: &str) -> Result<f64> {
+        self.result["steps"][step]
             .pointer(pointer)
             .and_then(Value::as_f64)
-            .ok_or_else(|| Fail::new(format!("result.json has no number {pointer} in step {kind}")))
+            .ok_or_else(|| Fail::new(format!("result.json has no number {pointer} in step {step}")))
+    }
+
+    /// The named step's folder.
+    pub fn folder(&self, step: &str) -> PathBuf {
+        self.dir.join(self.result["folders"][step].as_str().unwrap_or(step))
     }
 
     /// The report's text.
