@@ -19,9 +19,9 @@ pub const BASELINE: &str = "baseline";
 /// The step of `recipes/real.toml` that compares predicted with recorded actions.
 pub const OPEN_LOOP: &str = "eval";
 
-/// Below an evaluation: 95 % interval of the success rate, [low, high].
-pub const INTERVAL_LOW: &str = "/result/evaluation/wilson/0";
-pub const INTERVAL_HIGH: &str = "/result/evaluation/wilson/1";
+/// Below an evaluation: 95 % interval of the success rate.
+pub const INTERVAL_LOW: &str = "/result/evaluation/interval/low";
+pub const INTERVAL_HIGH: &str = "/result/evaluation/interval/high";
 pub const SUCCESSES: &str = "/result/evaluation/successes";
 pub const TRIALS: &str = "/result/evaluation/trials";
 /// Below the open-loop step: the horizon, and errors there.

@@ -9,7 +9,7 @@ const FFI: &[&str] =
 /// Library crates: they print nothing, read no environment and never end the process.
 const LIBRARIES: &[&str] = &["core", "data", "sim", "drive", "learn", "robot", "platform"];
 
-/// Lines of library code: sources outside tests, with everything from `mod tests {` on cut off.
+/// Lines of library code: sources outside tests, up to the first inline module of tests.
 fn library_lines() -> Vec<(String, usize, String)> {
     let mut lines = Vec::new();
     for (file, text) in rust_sources() {
@@ -17,10 +17,19 @@ fn library_lines() -> Vec<(String, usize, String)> {
         if !ours || file.ends_with("/tests.rs") || file.contains("/tests/") {
             continue;
         }
-        let code = text.split("\n#[cfg(test)]\nmod tests {").next().unwrap_or(&text);
-        for (i, line) in code.lines().enumerate() {
+        let all: Vec<&str> = text.lines().collect();
+        let code = all.iter().take_while({
+            let mut at = 0;
+            let all = &all;
+            move |line| {
+                at += 1;
+                let mut next = all[at..].iter().skip_while(|l| l.starts_with("#["));
+                **line != "#[cfg(test)]" || !next.next().is_some_and(|l| l.ends_with('{'))
+            }
+        });
+        for (i, line) in code.enumerate() {
             if !line.trim_start().starts_with("//") {
-                lines.push((file.clone(), i + 1, line.to_owned()));
+                lines.push((file.clone(), i + 1, (*line).to_owned()));
             }
         }
     }

@@ -125,6 +125,31 @@ fn what_stays_out_of_a_crate() {
     none("what has no place in a crate", &findings);
 }
 
+/// Set-up builds so where there is no assembler.
+#[test]
+fn the_build_without_default_features_has_no_assembly() {
+    let features = |extra: &[&str]| {
+        let out = std::process::Command::new(env!("CARGO"))
+            .args(["tree", "--offline", "--locked", "--package", "embody", "--edges", "normal"])
+            .args(["--prefix", "none", "--format", "{p} [{f}]"])
+            .args(extra)
+            .current_dir(root())
+            .output()
+            .expect("start cargo");
+        assert!(out.status.success(), "cargo tree: {}", String::from_utf8_lossy(&out.stderr));
+        let text = String::from_utf8(out.stdout).expect("names are UTF-8");
+        let codecs = text.lines().filter(|l| l.starts_with("re_rav1d ") || l.starts_with("rav1e "));
+        let with_asm = codecs.filter(|l| l.contains("[asm") || l.contains(",asm"));
+        with_asm.map(str::to_owned).collect::<BTreeSet<_>>()
+    };
+    assert!(!features(&[]).is_empty(), "the default build has assembly");
+    let left: Vec<_> = features(&["--no-default-features"]).into_iter().collect();
+    none(
+        "assembly all the same (does `embody_data` say `default-features = false` in Cargo.toml?)",
+        &left,
+    );
+}
+
 /// Every package that links into `name` on this platform, with the features it asks for.
 fn reached_from(name: &str) -> BTreeSet<String> {
     let out = std::process::Command::new(env!("CARGO"))
