@@ -34,7 +34,9 @@ pub(crate) enum Error {
     #[error("{path}: tensor `{name}` is not part of this policy")]
     TensorUnexpected { path: PathBuf, name: String },
 
-    #[error("{path}: tensor `{name}` has shape {found:?} and type {dtype}, expected f32 {expected:?}")]
+    #[error(
+        "{path}: tensor `{name}` has shape {found:?} and type {dtype}, expected f32 {expected:?}"
+    )]
     TensorShape {
         path: PathBuf,
         name: String,
@@ -80,7 +82,8 @@ impl Hint for Error {
             Self::TensorMissing { .. }
             | Self::TensorUnexpected { .. }
             | Self::TensorShape { .. } => {
-                "config.json and model.safetensors are not of the same policy; copy both again".into()
+                "config.json and model.safetensors are not of the same policy; copy both again"
+                    .into()
             }
             Self::Safetensors { .. } | Self::Json { .. } => {
                 "the file is damaged or of another program; copy it again".into()

@@ -7,11 +7,32 @@
 //! whatever the number of threads, and a run resumed equals a run not interrupted.
 
 mod act;
+mod baseline;
+mod checkpoint;
 mod error;
+mod evaluate;
 mod nn;
+mod open_loop;
 mod ops;
 mod optim;
+mod policy;
 mod processor;
+mod report;
+mod statistics;
+mod train;
+mod workers;
 
 pub use act::{ActConfig, ActionRepresentation, StemLayer};
+pub use baseline::{hold, replay_mean};
+pub use evaluate::{
+    EpisodeRollout, EpisodeRow, EvalOptions, EvalResult, PairedComparison, compare, evaluate,
+};
+pub use open_loop::{
+    JointError, MeanInterval, OpenLoopOptions, OpenLoopResult, PredictedChunk, Trajectory,
+    open_loop, open_loop_windows,
+};
+pub use policy::{PolicyOptions, load_policy};
 pub use processor::resize_area;
+pub use report::{Latency, PolicySummary, describe, latency};
+pub use statistics::{Z95, mcnemar_exact, wilson};
+pub use train::{AugmentConfig, PolicyConfig, TrainConfig, TrainOutcome, required_windows, train};

@@ -132,7 +132,13 @@ impl ParamTable {
         self.specs.last().map_or(0, |s| s.range().end)
     }
 
-    fn add(&mut self, name: String, (rows, cols): (usize, usize), layout: Layout, init: Init) -> usize {
+    fn add(
+        &mut self,
+        name: String,
+        (rows, cols): (usize, usize),
+        layout: Layout,
+        init: Init,
+    ) -> usize {
         let decay = cols > 0 && layout != Layout::Plain;
         let offset = self.len();
         self.specs.push(ParamSpec { name, rows, cols, layout, init, decay, offset });

@@ -118,8 +118,7 @@ mod tests {
                 w[i] = w[i] * (1.0 - 0.1 * 0.01) - 0.1 * mh / (vh.sqrt() + 1e-8);
             }
             let flat = [g[0] as f32, g[1] as f32, 0.0, 0.0];
-            let s =
-                StepSettings { step, lr: 0.1, weight_decay: 0.01, ema_decay: 0.99, scale: 1.0 };
+            let s = StepSettings { step, lr: 0.1, weight_decay: 0.01, ema_decay: 0.99, scale: 1.0 };
             state.step(&table, &flat, s, 2);
         }
         for i in 0..2 {

@@ -95,7 +95,12 @@ impl ActConfig {
         for (key, value) in positive {
             check(key, value, value > 0, "it must be at least 1")?;
         }
-        check("n_action_steps", self.n_action_steps, self.n_action_steps <= self.chunk_size, "it can't exceed chunk_size")?;
+        check(
+            "n_action_steps",
+            self.n_action_steps,
+            self.n_action_steps <= self.chunk_size,
+            "it can't exceed chunk_size",
+        )?;
         check("heads", self.heads, self.dim.is_multiple_of(self.heads), "it must divide dim")?;
         check("dim", self.dim, self.dim.is_multiple_of(4), "it must be a multiple of 4")?;
         check(
@@ -104,7 +109,12 @@ impl ActConfig {
             self.keypoints == 0 || (1..=self.stem.len()).contains(&self.keypoint_layer),
             "it must be between 1 and the number of stem layers",
         )?;
-        check("keypoints", self.keypoints, self.keypoints > 0 || self.map_tokens, "without key points, map_tokens must be true")?;
+        check(
+            "keypoints",
+            self.keypoints,
+            self.keypoints > 0 || self.map_tokens,
+            "without key points, map_tokens must be true",
+        )?;
         for layer in &self.stem {
             let whole = layer.channels > 0 && layer.kernel > 0 && layer.stride > 0;
             check("stem", format!("{layer:?}"), whole, "every number must be at least 1")?;

@@ -3,6 +3,6 @@
 mod config;
 mod model;
 
-pub use config::{ActConfig, ActionRepresentation, StemLayer};
 pub(crate) use config::check;
+pub use config::{ActConfig, ActionRepresentation, StemLayer};
 pub(crate) use model::{ActInputs, ActNet, ActShape};

@@ -81,7 +81,6 @@ pub(crate) struct ActNet {
     decoder_norm: LayerNorm,
     head: Linear,
     cfg: ActConfig,
-    shape: ActShape,
 }
 
 impl ActNet {
@@ -119,18 +118,12 @@ impl ActNet {
             decoder_norm,
             head,
             cfg: cfg.clone(),
-            shape: shape.clone(),
         })
     }
 
     /// The settings it was laid out for.
     pub fn config(&self) -> &ActConfig {
         &self.cfg
-    }
-
-    /// The sizes it was laid out for.
-    pub fn shape(&self) -> &ActShape {
-        &self.shape
     }
 
     /// Normalised actions `[batch, chunk_size, action_dim]`.
@@ -201,9 +194,9 @@ impl Camera {
                 t.linear(&format!("{prefix}.keypoint_proj"), 2 * cfg.keypoints, cfg.dim, 1.0),
             )
         });
-        let map = cfg
-            .map_tokens
-            .then(|| t.linear(&format!("{prefix}.encoder_img_feat_input_proj"), channels, cfg.dim, 1.0));
+        let map = cfg.map_tokens.then(|| {
+            t.linear(&format!("{prefix}.encoder_img_feat_input_proj"), channels, cfg.dim, 1.0)
+        });
         let (cells, positions) = (h * w, sine_positions(h, w, cfg.dim));
         Ok(Self { stem, keypoints, keypoint_after: cfg.keypoint_layer, map, positions, cells })
     }

@@ -266,12 +266,20 @@ impl<B: HostKernels + FusedOps, C: CheckpointStrategy> FusedOps for Autodiff<B, 
         match LinearBackward.prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(prep) => {
                 let (hx, hw) = (B::read(x.primitive()), B::read(w.primitive()));
-                let y = B::fused_linear(x.into_primitive(), w.into_primitive(), b.into_primitive(), act);
+                let y = B::fused_linear(
+                    x.into_primitive(),
+                    w.into_primitive(),
+                    b.into_primitive(),
+                    act,
+                );
                 prep.finish((hx, hw, B::read(&y), act), y)
             }
-            OpsKind::UnTracked(prep) => {
-                prep.finish(B::fused_linear(x.into_primitive(), w.into_primitive(), b.into_primitive(), act))
-            }
+            OpsKind::UnTracked(prep) => prep.finish(B::fused_linear(
+                x.into_primitive(),
+                w.into_primitive(),
+                b.into_primitive(),
+                act,
+            )),
         }
     }
 
@@ -286,12 +294,22 @@ impl<B: HostKernels + FusedOps, C: CheckpointStrategy> FusedOps for Autodiff<B, 
         match ConvBackward.prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(prep) => {
                 let (hx, hw) = (B::read(x.primitive()), B::read(w.primitive()));
-                let y = B::fused_conv(x.into_primitive(), w.into_primitive(), b.into_primitive(), g, act);
+                let y = B::fused_conv(
+                    x.into_primitive(),
+                    w.into_primitive(),
+                    b.into_primitive(),
+                    g,
+                    act,
+                );
                 prep.finish((hx, hw, B::read(&y), (g, act)), y)
             }
-            OpsKind::UnTracked(prep) => {
-                prep.finish(B::fused_conv(x.into_primitive(), w.into_primitive(), b.into_primitive(), g, act))
-            }
+            OpsKind::UnTracked(prep) => prep.finish(B::fused_conv(
+                x.into_primitive(),
+                w.into_primitive(),
+                b.into_primitive(),
+                g,
+                act,
+            )),
         }
     }
 
@@ -304,12 +322,18 @@ impl<B: HostKernels + FusedOps, C: CheckpointStrategy> FusedOps for Autodiff<B, 
         match LayerNormBackward.prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(prep) => {
                 let state = (B::read(x.primitive()), B::read(gamma.primitive()));
-                let y = B::fused_layer_norm(x.into_primitive(), gamma.into_primitive(), beta.into_primitive());
+                let y = B::fused_layer_norm(
+                    x.into_primitive(),
+                    gamma.into_primitive(),
+                    beta.into_primitive(),
+                );
                 prep.finish(state, y)
             }
-            OpsKind::UnTracked(prep) => {
-                prep.finish(B::fused_layer_norm(x.into_primitive(), gamma.into_primitive(), beta.into_primitive()))
-            }
+            OpsKind::UnTracked(prep) => prep.finish(B::fused_layer_norm(
+                x.into_primitive(),
+                gamma.into_primitive(),
+                beta.into_primitive(),
+            )),
         }
     }
 

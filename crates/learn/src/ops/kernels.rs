@@ -253,11 +253,7 @@ fn lane_sum(values: &[f32], f: impl Fn(f32) -> f32) -> f32 {
 }
 
 /// Backward pass of [`layer_norm`]: gradients of `x`, `gamma`, `beta`.
-pub fn layer_norm_backward(
-    x: &[f32],
-    gamma: &[f32],
-    dy: &[f32],
-) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
+pub fn layer_norm_backward(x: &[f32], gamma: &[f32], dy: &[f32]) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
     let n = gamma.len();
     let mut dx = vec![0.0; x.len()];
     let (mut dgamma, mut dbeta) = (vec![0.0; n], vec![0.0; n]);

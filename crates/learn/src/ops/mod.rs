@@ -62,11 +62,7 @@ pub(crate) fn layer_norm(x: Tensor<3>, gamma: &Tensor<1>, beta: &Tensor<1>) -> T
         return reference::layer_norm(x, gamma, beta);
     }
     let (gamma, beta) = (gamma.clone().into_dispatch(), beta.clone().into_dispatch());
-    Tensor::from_dispatch(<Dispatch as FusedOps>::fused_layer_norm(
-        x.into_dispatch(),
-        gamma,
-        beta,
-    ))
+    Tensor::from_dispatch(<Dispatch as FusedOps>::fused_layer_norm(x.into_dispatch(), gamma, beta))
 }
 
 /// Multi-head attention of `q [batch, queries, dim]` to `kv [batch, keys, 2 · dim]` (keys, then

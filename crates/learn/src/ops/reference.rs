@@ -39,8 +39,7 @@ pub(crate) fn conv(
     act: Activation,
 ) -> Tensor<4> {
     let w = w.clone().reshape([g.kernel, g.kernel, g.channels, g.out_channels]);
-    let options =
-        ConvOptions::new([g.stride, g.stride], [g.padding, g.padding], [1, 1], 1);
+    let options = ConvOptions::new([g.stride, g.stride], [g.padding, g.padding], [1, 1], 1);
     let x = x.permute([0, 3, 1, 2]);
     let y = conv2d(x, w.permute([3, 2, 0, 1]), Some(b.clone()), options);
     activate(y.permute([0, 2, 3, 1]), act)
@@ -59,8 +58,7 @@ pub(crate) fn attention(q: Tensor<3>, kv: Tensor<3>, heads: usize) -> Tensor<3> 
     let [batch, queries, dim] = q.dims();
     let keys = kv.dims()[1];
     let head = dim / heads;
-    let split =
-        |t: Tensor<3>, n: usize| t.reshape([batch, n, heads, head]).permute([0, 2, 1, 3]);
+    let split = |t: Tensor<3>, n: usize| t.reshape([batch, n, heads, head]).permute([0, 2, 1, 3]);
     let k = split(kv.clone().slice([0..batch, 0..keys, 0..dim]), keys);
     let v = split(kv.slice([0..batch, 0..keys, dim..2 * dim]), keys);
     let scores = split(q, queries).matmul(k.transpose()) / (head as f64).sqrt();

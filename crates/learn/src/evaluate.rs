@@ -1,0 +1,299 @@
+//! Runs a policy over a list of seeds and keeps the evidence.
+//!
+//! Seeds go to environments in order, the next seed to the lowest free one; since neither
+//! environments nor policy look at their neighbours, a result depends on its seed alone.
+
+use std::collections::HashMap;
+
+use embody_core::{Array, ArrayData, ArrayView, DataView, Policy, Result, Task, VecEnv};
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use crate::statistics::{Z95, mcnemar_exact, wilson};
+
+/// What to evaluate on.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct EvalOptions {
+    /// One episode each.
+    pub seeds: Vec<u64>,
+    /// Of how many episodes, the first of the list, observations are kept.
+    pub record_episodes: usize,
+    /// Which observations are kept; empty for all.
+    pub record_keys: Vec<String>,
+}
+
+/// One finished episode.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EpisodeRollout {
+    /// Place in the list of seeds.
+    pub index: usize,
+    /// Its seed.
+    pub seed: u64,
+    /// Whether the task was achieved.
+    pub success: bool,
+    /// Control steps taken.
+    pub steps: usize,
+    /// Sum of rewards.
+    pub total_reward: f64,
+    /// What was seen before each action, `[steps, …]`; empty unless recorded.
+    pub observations: IndexMap<String, Array>,
+    /// What was done, `[steps, action_dim]`.
+    pub actions: Vec<f32>,
+}
+
+/// One row of an evaluation.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct EpisodeRow {
+    /// The seed.
+    pub seed: u64,
+    /// Whether the task was achieved.
+    pub success: bool,
+    /// Control steps taken.
+    pub steps: usize,
+    /// Sum of rewards.
+    pub total_reward: f64,
+}
+
+/// An evaluation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EvalResult {
+    /// Environment.
+    pub env: String,
+    /// Its version.
+    pub env_version: u32,
+    /// Kind of the policy.
+    pub policy: String,
+    /// One row per seed, in the order of the list.
+    pub episodes: Vec<EpisodeRow>,
+    /// Episodes that achieved the task.
+    pub successes: u64,
+    /// Episodes.
+    pub trials: u64,
+    /// successes / trials.
+    pub success_rate: f64,
+    /// Wilson's 95 % interval of the success rate.
+    pub interval: (f64, f64),
+    /// Mean steps of an episode.
+    pub mean_steps: f64,
+    /// Mean sum of rewards.
+    pub mean_reward: f64,
+    /// Episodes in which physics diverged.
+    pub diverged: u64,
+}
+
+/// Two evaluations on the same seeds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct PairedComparison {
+    /// Seeds on which both succeed.
+    pub both: u64,
+    /// Only the first does.
+    pub only_first: u64,
+    /// Only the second does.
+    pub only_second: u64,
+    /// Neither does.
+    pub neither: u64,
+    /// Success rate of the first minus that of the second.
+    pub difference: f64,
+    /// Two-sided exact McNemar p-value.
+    pub p_value: f64,
+}
+
+struct Slot {
+    index: usize,
+    steps: usize,
+    reward: f64,
+    actions: Vec<f32>,
+    kept: IndexMap<String, Array>,
+}
+
+/// Runs `policy` in `env` on every seed. `on_episode` gets each rollout as it ends.
+///
+/// # Errors
+/// When policy and environment disagree on the action, either fails, or the work is cancelled.
+pub fn evaluate(
+    env: &mut dyn VecEnv,
+    policy: &mut dyn Policy,
+    options: &EvalOptions,
+    on_episode: &mut dyn FnMut(EpisodeRollout) -> Result<()>,
+    task: Task<'_>,
+) -> Result<EvalResult> {
+    let (count, dim) = (env.num_envs(), policy.spec().action_dim);
+    if env.spec().action.numel() != dim {
+        return Err(Error::FeatureShape {
+            key: "action".into(),
+            found: format!("{dim} dimensions in the policy"),
+            expected: format!("{} of environment {}", env.spec().action.numel(), env.spec().id),
+        }
+        .into());
+    }
+    let total = options.seeds.len();
+    task.begin("evaluate", Some(total as u64), "episodes");
+    let diverged_before = env.diverged();
+    let mut slots: Vec<Option<Slot>> = (0..count).map(|_| None).collect();
+    let mut rows: Vec<Option<EpisodeRow>> = vec![None; total];
+    let mut actions = vec![0.0; count * dim];
+    let (mut next, mut done, mut successes) = (0, 0, 0u64);
+    while done < total {
+        let mut seeds = vec![None; count];
+        for (i, slot) in slots.iter_mut().enumerate().filter(|(_, s)| s.is_none()) {
+            if next < total {
+                seeds[i] = Some(options.seeds[next]);
+                policy.reset(i);
+                let (actions, kept) = (Vec::new(), IndexMap::new());
+                *slot = Some(Slot { index: next, steps: 0, reward: 0.0, actions, kept });
+                next += 1;
+            }
+        }
+        if seeds.iter().any(Option::is_some) {
+            env.reset(&seeds)?;
+        }
+        let active: Vec<bool> = slots.iter().map(Option::is_some).collect();
+        let observations = env.observations();
+        policy.act(&observations, &active, &mut actions)?;
+        for (i, slot) in slots.iter_mut().enumerate() {
+            let Some(slot) = slot else { continue };
+            slot.actions.extend_from_slice(&actions[i * dim..(i + 1) * dim]);
+            if slot.index < options.record_episodes {
+                for (key, view) in &observations.arrays {
+                    let wanted = options.record_keys.is_empty()
+                        || options.record_keys.iter().any(|k| k == key);
+                    if wanted {
+                        keep(&mut slot.kept, key, view, i);
+                    }
+                }
+            }
+        }
+        drop(observations);
+        env.step(&actions, &active)?;
+        for (i, place) in slots.iter_mut().enumerate() {
+            let Some(slot) = place else { continue };
+            slot.steps += 1;
+            slot.reward += env.rewards()[i];
+            if !env.terminated()[i] && !env.truncated()[i] {
+                continue;
+            }
+            let (index, success) = (slot.index, env.success()[i]);
+            let seed = options.seeds[index];
+            let (steps, total_reward) = (slot.steps, slot.reward);
+            rows[index] = Some(EpisodeRow { seed, success, steps, total_reward });
+            done += 1;
+            successes += u64::from(success);
+            let (observations, actions) =
+                (std::mem::take(&mut slot.kept), std::mem::take(&mut slot.actions));
+            *place = None;
+            on_episode(EpisodeRollout {
+                index,
+                seed,
+                success,
+                steps,
+                total_reward,
+                observations,
+                actions,
+            })?;
+        }
+        task.advance("evaluate", done as u64, &format!("{successes} of {done} achieved"))?;
+    }
+    task.end("evaluate");
+    let spec = env.spec();
+    let (id, version) = (spec.id.clone(), spec.version);
+    let rows: Vec<EpisodeRow> = rows.into_iter().flatten().collect();
+    let diverged = env.diverged() - diverged_before;
+    Ok(EvalResult::new(id, version, policy.spec().kind.clone(), rows, diverged))
+}
+
+impl EvalResult {
+    /// Sums up rows.
+    pub fn new(
+        env: String,
+        env_version: u32,
+        policy: String,
+        episodes: Vec<EpisodeRow>,
+        diverged: u64,
+    ) -> Self {
+        let trials = episodes.len() as u64;
+        let successes = episodes.iter().filter(|e| e.success).count() as u64;
+        let n = episodes.len().max(1) as f64;
+        Self {
+            env,
+            env_version,
+            policy,
+            successes,
+            trials,
+            success_rate: successes as f64 / n,
+            interval: wilson(successes, trials, Z95),
+            mean_steps: episodes.iter().map(|e| e.steps as f64).sum::<f64>() / n,
+            mean_reward: episodes.iter().map(|e| e.total_reward).sum::<f64>() / n,
+            episodes,
+            diverged,
+        }
+    }
+}
+
+/// Compares two evaluations seed by seed.
+///
+/// # Errors
+/// When they are not of the same environment, version and seeds.
+pub fn compare(first: &EvalResult, second: &EvalResult) -> Result<PairedComparison> {
+    let by_seed: HashMap<u64, bool> = second.episodes.iter().map(|e| (e.seed, e.success)).collect();
+    let same = first.env == second.env
+        && first.env_version == second.env_version
+        && first.episodes.len() == second.episodes.len()
+        && by_seed.len() == second.episodes.len()
+        && first.episodes.iter().all(|e| by_seed.contains_key(&e.seed));
+    if !same {
+        return Err(Error::Invalid {
+            what: format!(
+                "the evaluations are not paired: {} v{} with {} seeds against {} v{} with {}",
+                first.env,
+                first.env_version,
+                first.episodes.len(),
+                second.env,
+                second.env_version,
+                second.episodes.len()
+            ),
+            hint: "evaluate both policies on the same seeds of the same environment".into(),
+        }
+        .into());
+    }
+    let count = |a: bool, b: bool| {
+        let hit = |e: &&EpisodeRow| e.success == a && by_seed.get(&e.seed) == Some(&b);
+        first.episodes.iter().filter(hit).count() as u64
+    };
+    let (only_first, only_second) = (count(true, false), count(false, true));
+    Ok(PairedComparison {
+        both: count(true, true),
+        only_first,
+        only_second,
+        neither: count(false, false),
+        difference: first.success_rate - second.success_rate,
+        p_value: mcnemar_exact(only_first, only_second),
+    })
+}
+
+/// Appends environment `env`'s row of `view` to the array under `key`.
+fn keep(kept: &mut IndexMap<String, Array>, key: &str, view: &ArrayView<'_>, env: usize) {
+    let size: usize = view.shape[1..].iter().product();
+    let range = env * size..(env + 1) * size;
+    if !kept.contains_key(key) {
+        let data = match view.data {
+            DataView::U8(_) => ArrayData::U8(Vec::new()),
+            DataView::F32(_) => ArrayData::F32(Vec::new()),
+            DataView::F64(_) => ArrayData::F64(Vec::new()),
+            DataView::I64(_) => ArrayData::I64(Vec::new()),
+            DataView::Bool(_) => ArrayData::Bool(Vec::new()),
+        };
+        let shape = [&[0], &view.shape[1..]].concat();
+        kept.insert(key.to_owned(), Array { shape, data });
+    }
+    let Some(array) = kept.get_mut(key) else { return };
+    array.shape[0] += 1;
+    match (&mut array.data, view.data) {
+        (ArrayData::U8(to), DataView::U8(from)) => to.extend_from_slice(&from[range]),
+        (ArrayData::F32(to), DataView::F32(from)) => to.extend_from_slice(&from[range]),
+        (ArrayData::F64(to), DataView::F64(from)) => to.extend_from_slice(&from[range]),
+        (ArrayData::I64(to), DataView::I64(from)) => to.extend_from_slice(&from[range]),
+        (ArrayData::Bool(to), DataView::Bool(from)) => to.extend_from_slice(&from[range]),
+        _ => unreachable!("an environment's observations keep their types"),
+    }
+}

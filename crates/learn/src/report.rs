@@ -1,0 +1,97 @@
+//! Small facts about a policy: how large it is, how fast it answers.
+
+use std::path::Path;
+use std::time::Instant;
+
+use embody_core::{ContentHash, Observations, Policy, PolicySpec, Result, hash_tree};
+use serde::{Deserialize, Serialize};
+
+use crate::checkpoint::{self, ACT_SMALL};
+use crate::error::Error;
+
+/// What a policy's folder holds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PolicySummary {
+    /// Kind, such as `act-small`.
+    pub kind: String,
+    /// Number of parameters.
+    pub parameters: usize,
+    /// Observation features that it reads.
+    pub inputs: Vec<String>,
+    /// Number of action dimensions.
+    pub action_dim: usize,
+    /// Actions predicted at once.
+    pub chunk_size: usize,
+    /// Actions executed of each chunk.
+    pub n_action_steps: usize,
+    /// Frames per second of the recording it learned from.
+    pub fps: f64,
+    /// Hash of the folder.
+    pub hash: ContentHash,
+}
+
+/// Describes the policy in `dir`.
+///
+/// # Errors
+/// When it can't be read.
+pub fn describe(dir: &Path) -> Result<PolicySummary> {
+    let model = checkpoint::read_model(dir)?;
+    let p = &model.processor;
+    let cameras = p.cameras.iter().map(|c| c.key.clone());
+    Ok(PolicySummary {
+        kind: ACT_SMALL.to_owned(),
+        parameters: model.net.table.len(),
+        inputs: std::iter::once(p.state_key.clone()).chain(cameras).collect(),
+        action_dim: p.action.mean.len(),
+        chunk_size: model.net.config().chunk_size,
+        n_action_steps: model.net.config().n_action_steps,
+        fps: model.fps,
+        hash: hash_tree(dir, &|_| false)?,
+    })
+}
+
+/// Time of a batch-1 inference.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Latency {
+    /// Median, milliseconds.
+    pub p50_ms: f64,
+    /// 99th percentile, milliseconds.
+    pub p99_ms: f64,
+    /// Inferences measured.
+    pub n: usize,
+}
+
+/// Measures a whole inference (pictures and state in, chunk out) for environment 0 of `observations`,
+/// `iterations` times after three to warm up.
+///
+/// # Errors
+/// When the policy fails on these observations.
+pub fn latency(
+    policy: &mut dyn Policy,
+    observations: &Observations<'_>,
+    iterations: usize,
+) -> Result<Latency> {
+    let envs = observations.arrays.values().find_map(|v| v.shape.first().copied()).unwrap_or(1);
+    let PolicySpec { action_dim, .. } = *policy.spec();
+    if iterations == 0 || envs == 0 {
+        let what = format!("{iterations} iterations over {envs} environments can't be measured");
+        return Err(Error::Invalid { what, hint: "ask for at least one of each".into() }.into());
+    }
+    let mut active = vec![false; envs];
+    active[0] = true;
+    let mut actions = vec![0.0; envs * action_dim];
+    let mut times = Vec::with_capacity(iterations);
+    for i in 0..iterations + 3 {
+        // Without an empty queue there would be nothing to infer.
+        policy.reset(0);
+        let start = Instant::now();
+        policy.act(observations, &active, &mut actions)?;
+        if i >= 3 {
+            times.push(start.elapsed().as_secs_f64() * 1e3);
+        }
+    }
+    policy.reset(0);
+    times.sort_by(f64::total_cmp);
+    let at = |q: f64| times[((times.len() - 1) as f64 * q).round() as usize];
+    Ok(Latency { p50_ms: at(0.5), p99_ms: at(0.99), n: times.len() })
+}

@@ -1,0 +1,541 @@
+//! The trainer: batches in, a policy's folder out; stops and continues to the bit.
+//!
+//! A batch is cut into a fixed number of shards; each is run forward and back on one thread and the
+//! gradients are summed in shard order. So both cores are busy in every operation, and the number of
+//! threads can't change a result. Everything random is a function of (seed, step).
+
+mod batch;
+mod config;
+mod state;
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::Instant;
+
+use burn::tensor::{Device, Tensor, TensorData};
+use embody_core::{
+    AtomicDir, Batch, BatchSource, ContentHash, FeatureSpec, Result, Task, hash_bytes,
+};
+use serde::{Deserialize, Serialize};
+
+pub(crate) use batch::{Targets, inputs, targets};
+pub(crate) use config::windows;
+pub use config::{AugmentConfig, PolicyConfig, TrainConfig, required_windows};
+
+use crate::act::{ActNet, ActionRepresentation};
+use crate::checkpoint::{self, ACTION, Model};
+use crate::error::{Error, name_frames};
+use crate::nn::Weights;
+use crate::optim::{self, OptimState, StepSettings};
+use crate::processor::{CameraInput, Normalizer, Processor, pixel_table};
+use crate::workers::Workers;
+use batch::{Augment, Sampler};
+use state::{Lines, Saved, Window};
+
+/// What a finished run left.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrainOutcome {
+    /// The policy's folder, LeRobot's checkpoint layout.
+    pub model_dir: PathBuf,
+    /// `metrics.jsonl`: step, loss, held_out_loss, lr, grad_norm, epoch.
+    pub metrics: PathBuf,
+    /// Optimiser steps taken in all.
+    pub steps: usize,
+    /// Mean loss over the last logged window.
+    pub loss: f64,
+    /// Loss on held-out frames at the end, where there are any.
+    pub held_out_loss: Option<f64>,
+    /// Number of parameters.
+    pub parameters: usize,
+    /// Step that the run continued from.
+    pub resumed_from: Option<usize>,
+    /// Seconds, over all parts of the run.
+    pub elapsed_s: f64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct DoneFile {
+    config_hash: ContentHash,
+    config: TrainConfig,
+    steps: usize,
+    loss: f64,
+    held_out_loss: Option<f64>,
+    parameters: usize,
+}
+
+#[derive(Serialize)]
+struct MetricsLine {
+    step: usize,
+    loss: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    held_out_loss: Option<f64>,
+    lr: f64,
+    grad_norm: f64,
+    epoch: f64,
+}
+
+#[derive(Serialize)]
+struct TimingLine {
+    step: usize,
+    samples_per_s: f64,
+    elapsed_s: f64,
+}
+
+/// Trains `cfg`'s policy on `source` and leaves it in `out_dir/model`. `source` (and `held_out`) must
+/// have been opened with [`required_windows`].
+///
+/// Continues by itself from a checkpoint of the same settings and data in `out_dir`, and returns at
+/// once where such a run is done; a checkpoint of another run is replaced.
+///
+/// # Errors
+/// Settings that make no network, data without the features asked for, a loss that is not finite
+/// (naming step and frames), I/O; or cancellation, after writing a checkpoint.
+pub fn train(
+    source: &dyn BatchSource,
+    held_out: Option<&dyn BatchSource>,
+    cfg: &TrainConfig,
+    out_dir: &Path,
+    task: Task<'_>,
+) -> Result<TrainOutcome> {
+    cfg.validate()?;
+    if source.is_empty() {
+        return Err(Error::NoFrames.into());
+    }
+    let run = Run::new(source, cfg)?;
+    let done_path = out_dir.join("training.json");
+    if let Some(outcome) = run.finished(out_dir, &done_path)? {
+        return Ok(outcome);
+    }
+    let parameters = run.net.table.len();
+    let saved = state::restore(out_dir, &run.hash, parameters)?;
+    let resumed_from = saved.as_ref().map(|s| s.step);
+    let saved = saved.unwrap_or_else(|| Saved {
+        step: 0,
+        window: Window::default(),
+        elapsed_s: 0.0,
+        optim: OptimState::new(run.net.table.initial(cfg.seed)),
+    });
+    if let Some(step) = resumed_from {
+        task.note(&format!("training continues from step {step}"));
+    }
+    task.begin("train", Some(cfg.steps as u64), "steps");
+    let end = run.steps(held_out, saved, out_dir, task)?;
+
+    let dir = AtomicDir::begin(&out_dir.join("model"), false)?;
+    checkpoint::write_model(dir.path(), &run.model(end.saved.optim.ema))?;
+    let model_dir = dir.commit()?;
+    let done = DoneFile {
+        config_hash: run.hash.clone(),
+        config: TrainConfig { threads: 0, ..cfg.clone() },
+        steps: cfg.steps,
+        loss: end.loss,
+        held_out_loss: end.held_out_loss,
+        parameters,
+    };
+    let text = serde_json::to_vec_pretty(&done)
+        .map_err(|source| Error::Json { path: done_path.clone(), source })?;
+    embody_core::write_atomic(&done_path, &text)?;
+    // The optimiser's state has served; the policy stays.
+    state::clear(out_dir)?;
+    task.end("train");
+    Ok(TrainOutcome {
+        model_dir,
+        metrics: out_dir.join("metrics.jsonl"),
+        steps: cfg.steps,
+        loss: end.loss,
+        held_out_loss: end.held_out_loss,
+        parameters,
+        resumed_from,
+        elapsed_s: end.saved.elapsed_s,
+    })
+}
+
+/// What stays the same over a run.
+struct Run<'a> {
+    source: &'a dyn BatchSource,
+    cfg: &'a TrainConfig,
+    net: ActNet,
+    processor: Processor,
+    action_names: Vec<String>,
+    hash: ContentHash,
+    workers: Workers,
+    pixels: [[f32; 256]; 3],
+    device: Device,
+}
+
+struct End {
+    saved: Saved,
+    loss: f64,
+    held_out_loss: Option<f64>,
+}
+
+impl<'a> Run<'a> {
+    fn new(source: &'a dyn BatchSource, cfg: &'a TrainConfig) -> Result<Self> {
+        let features = source.features();
+        let feature = |key: &str| -> Result<&FeatureSpec, Error> {
+            features.get(key).ok_or_else(|| Error::MissingFeature {
+                key: key.to_owned(),
+                known: features.keys().cloned().collect::<Vec<_>>().join(", "),
+            })
+        };
+        let mut cameras = Vec::new();
+        let mut state_key = None;
+        for key in chosen_inputs(cfg, source) {
+            let spec = feature(&key)?;
+            match spec.shape.as_slice() {
+                [height, width, 3] if spec.dtype.is_visual() => {
+                    cameras.push(CameraInput { key, height: *height, width: *width });
+                }
+                [_] if spec.dtype.is_numeric() && state_key.is_none() => state_key = Some(key),
+                shape => {
+                    let found = format!("{:?} {shape:?}", spec.dtype);
+                    let expected = "RGB pictures [h, w, 3], or one vector".to_owned();
+                    return Err(Error::FeatureShape { key, found, expected }.into());
+                }
+            }
+        }
+        let state_key = state_key.ok_or_else(|| Error::MissingFeature {
+            key: "observation.state".into(),
+            known: features.keys().cloned().collect::<Vec<_>>().join(", "),
+        })?;
+        let state_dim = feature(&state_key)?.numel();
+        let action_names = feature(ACTION)?.dim_names();
+        let action_dim = action_names.len();
+        let act = cfg.act();
+        checkpoint::check_representation(act.action_representation, state_dim, action_dim)?;
+        let net = ActNet::new(act, &checkpoint::net_shape(&cameras, state_dim, action_dim))?;
+        let stats = |key: &str, dim| Normalizer::from_stats(key, source.stats().get(key), dim);
+        let mut processor = Processor {
+            state: stats(&state_key, state_dim)?,
+            action: stats(ACTION, action_dim)?,
+            cameras,
+            state_key,
+            representation: act.action_representation,
+        };
+        if processor.representation == ActionRepresentation::DeltaToState {
+            processor.action = delta_normalizer(source, &processor, act.chunk_size)?;
+        }
+        let workers = Workers::new(cfg.threads)?;
+        let hash = run_hash(source, cfg, &processor);
+        let (pixels, device) = (pixel_table(), Device::flex());
+        Ok(Self { source, cfg, net, processor, action_names, hash, workers, pixels, device })
+    }
+
+    fn model(&self, weights: Vec<f32>) -> Model {
+        Model {
+            net: self.net.clone(),
+            processor: self.processor.clone(),
+            weights,
+            fps: self.source.fps(),
+            action_names: self.action_names.clone(),
+        }
+    }
+
+    /// The outcome of an earlier, complete run with the same hash.
+    fn finished(&self, out_dir: &Path, done_path: &Path) -> Result<Option<TrainOutcome>> {
+        if !done_path.exists() {
+            return Ok(None);
+        }
+        let done: DoneFile = checkpoint::read_json(done_path)?;
+        let model_dir = out_dir.join("model");
+        if done.config_hash != self.hash || !model_dir.is_dir() {
+            return Ok(None);
+        }
+        Ok(Some(TrainOutcome {
+            model_dir,
+            metrics: out_dir.join("metrics.jsonl"),
+            steps: done.steps,
+            loss: done.loss,
+            held_out_loss: done.held_out_loss,
+            parameters: done.parameters,
+            resumed_from: Some(done.steps),
+            elapsed_s: 0.0,
+        }))
+    }
+
+    /// All remaining steps. Batches are collected one ahead on a thread of their own.
+    fn steps(
+        &self,
+        held_out: Option<&dyn BatchSource>,
+        mut saved: Saved,
+        out_dir: &Path,
+        task: Task<'_>,
+    ) -> Result<End> {
+        let cfg = self.cfg;
+        let mut metrics = Lines::open(out_dir.join("metrics.jsonl"), saved.step)?;
+        let mut timing = Lines::open(out_dir.join("timing.jsonl"), saved.step)?;
+        let first = saved.step;
+        let mut last = (f64::NAN, None);
+        let started = Instant::now();
+        let before = saved.elapsed_s;
+        std::thread::scope(|scope| {
+            let (send, batches) = mpsc::sync_channel::<Result<Batch>>(1);
+            let (give_back, used) = mpsc::channel::<Batch>();
+            scope.spawn(move || {
+                let mut sampler = Sampler::new(cfg.seed, self.source.len());
+                for step in first..cfg.steps {
+                    let mut batch = used.try_recv().unwrap_or_default();
+                    let indices = sampler.indices(step, cfg.batch_size);
+                    let result = self.source.batch(&indices, &mut batch).map(|()| batch);
+                    if send.send(result).is_err() {
+                        return;
+                    }
+                }
+            });
+            let mut tick = (Instant::now(), first);
+            while saved.step < cfg.steps {
+                let step = saved.step;
+                let batch = batches
+                    .recv()
+                    .map_err(|_| embody_core::Error::new("the thread that reads batches died"))??;
+                let (loss, norm, lr) = self.step(step, &batch, &mut saved.optim, out_dir)?;
+                give_back.send(batch).ok();
+                saved.step += 1;
+                saved.window.add(loss, norm);
+                let done = saved.step;
+                let at_end = done == cfg.steps;
+                saved.elapsed_s = before + started.elapsed().as_secs_f64();
+                if done.is_multiple_of(cfg.log_every) || at_end {
+                    let judge =
+                        at_end || (cfg.eval_every > 0 && done.is_multiple_of(cfg.eval_every));
+                    let held_out_loss = match held_out.filter(|h| judge && !h.is_empty()) {
+                        Some(source) => Some(self.held_out_loss(source, &saved.optim.ema)?),
+                        None => None,
+                    };
+                    let (loss, grad_norm) = saved.window.means();
+                    let epoch = (done * cfg.batch_size) as f64 / self.source.len() as f64;
+                    metrics.add(&MetricsLine {
+                        step: done,
+                        loss,
+                        held_out_loss,
+                        lr,
+                        grad_norm,
+                        epoch,
+                    })?;
+                    let rate = ((done - tick.1) * cfg.batch_size) as f64;
+                    let samples_per_s = rate / tick.0.elapsed().as_secs_f64().max(1e-9);
+                    let elapsed_s = saved.elapsed_s;
+                    timing.add(&TimingLine { step: done, samples_per_s, elapsed_s })?;
+                    tick = (Instant::now(), done);
+                    last = (loss, held_out_loss.or(last.1));
+                    saved.window = Window::default();
+                }
+                let loss = if saved.window.count > 0 { saved.window.means().0 } else { last.0 };
+                let note = match last.1 {
+                    Some(held_out) => format!("loss {loss:.4}, held-out {held_out:.4}"),
+                    None => format!("loss {loss:.4}"),
+                };
+                let go_on = task.advance("train", done as u64, &note);
+                if !at_end && (go_on.is_err() || done.is_multiple_of(cfg.checkpoint_every)) {
+                    metrics.sync()?;
+                    timing.sync()?;
+                    let model = self.model(saved.optim.ema.clone());
+                    state::save(out_dir, &saved, &self.hash, &model)?;
+                }
+                go_on?;
+            }
+            Ok::<_, embody_core::Error>(())
+        })?;
+        metrics.sync()?;
+        timing.sync()?;
+        Ok(End { saved, loss: last.0, held_out_loss: last.1 })
+    }
+
+    /// One optimiser step: loss, gradient norm, learning rate.
+    fn step(
+        &self,
+        step: usize,
+        batch: &Batch,
+        optim: &mut OptimState,
+        out_dir: &Path,
+    ) -> Result<(f64, f64, f64)> {
+        let cfg = self.cfg;
+        let base = Weights::new(&self.net.table, &optim.weights, &self.device);
+        let targets = targets(batch, &self.processor, cfg.act().chunk_size)?;
+        let valid = targets.mask.iter().sum::<f32>().max(1.0);
+        let weight = 1.0 / (valid * self.processor.action.mean.len() as f32);
+        let (seed, batch_size) = (cfg.seed, cfg.batch_size);
+        let augment = Augment { config: cfg.augment, seed, step, batch_size };
+        let shards = shards(batch.frames.len(), cfg.shards);
+        let parts = self.workers.map(&shards, |range| {
+            self.shard(batch, &targets, range.clone(), &base, weight, augment)
+        });
+        let mut loss = 0.0;
+        let mut grads: Vec<f32> = Vec::new();
+        for part in parts {
+            let (part_loss, part_grads) = part?;
+            loss += part_loss;
+            if grads.is_empty() {
+                grads = part_grads;
+            } else {
+                grads.iter_mut().zip(&part_grads).for_each(|(g, p)| *g += p);
+            }
+        }
+        let norm = optim::norm(&grads);
+        if !loss.is_finite() || !norm.is_finite() {
+            let good = step / cfg.checkpoint_every * cfg.checkpoint_every;
+            let dir = state::checkpoint_dir(out_dir, good);
+            let checkpoint = if dir.is_dir() { dir.display().to_string() } else { "none".into() };
+            let frames = name_frames(&batch.frames);
+            return Err(Error::Diverged { loss, step, frames, checkpoint }.into());
+        }
+        let lr = optim::learning_rate(cfg.lr, cfg.warmup, cfg.steps, cfg.final_lr, step);
+        let settings = StepSettings {
+            step,
+            lr: lr as f32,
+            weight_decay: cfg.weight_decay as f32,
+            ema_decay: cfg.ema as f32,
+            scale: (cfg.grad_clip / norm.max(cfg.grad_clip)) as f32,
+        };
+        optim.step(&self.net.table, &grads, settings, self.workers.len());
+        Ok((loss, norm, lr))
+    }
+
+    /// Loss and gradients of one shard; `weight` turns its sum into its part of the batch's mean.
+    fn shard(
+        &self,
+        batch: &Batch,
+        targets: &Targets,
+        range: std::ops::Range<usize>,
+        base: &Weights,
+        weight: f32,
+        augment: Augment,
+    ) -> Result<(f64, Vec<f32>), Error> {
+        let augment = Some(augment).filter(|a| a.config != AugmentConfig::NONE);
+        let states = &targets.states;
+        let inputs = inputs(
+            batch,
+            states,
+            range.clone(),
+            &self.processor,
+            &self.pixels,
+            augment,
+            &self.device,
+        )?;
+        let weights = base.tracked();
+        let predicted = self.net.forward(&weights, &inputs, &self.device);
+        let [rows, chunk, dim] = predicted.dims();
+        let part =
+            |values: &[f32], width: usize| values[range.start * width..range.end * width].to_vec();
+        let wanted = TensorData::new(part(&targets.actions, chunk * dim), [rows, chunk, dim]);
+        let mask = TensorData::new(part(&targets.mask, chunk), [rows, chunk, 1]);
+        let wanted = Tensor::<3>::from_data(wanted, &self.device);
+        let mask = Tensor::<3>::from_data(mask, &self.device);
+        let loss = ((predicted - wanted).abs() * mask * weight).sum();
+        let grads = loss.backward();
+        let value = loss.into_data();
+        let value = value.as_slice::<f32>().ok().and_then(|v| v.first().copied());
+        Ok((f64::from(value.unwrap_or(f32::NAN)), weights.gradients(&self.net.table, &grads)))
+    }
+
+    /// Mean L1 loss on evenly spaced held-out frames, without changes to the pictures.
+    fn held_out_loss(&self, source: &dyn BatchSource, weights: &[f32]) -> Result<f64> {
+        let weights = Weights::new(&self.net.table, weights, &self.device);
+        let count = self.cfg.eval_frames.min(source.len());
+        let indices: Vec<usize> = (0..count).map(|i| i * source.len() / count).collect();
+        let (mut sum, mut valid) = (0.0, 0.0);
+        let mut batch = Batch::default();
+        for part in indices.chunks(self.cfg.batch_size) {
+            source.batch(part, &mut batch)?;
+            let t = targets(&batch, &self.processor, self.cfg.act().chunk_size)?;
+            let rows: Vec<usize> = (0..part.len()).collect();
+            let errors = self.workers.map(&rows, |row| -> Result<f64, Error> {
+                let inputs = inputs(
+                    &batch,
+                    &t.states,
+                    *row..row + 1,
+                    &self.processor,
+                    &self.pixels,
+                    None,
+                    &self.device,
+                )?;
+                let predicted = self.net.forward(&weights, &inputs, &self.device).into_data();
+                let predicted = predicted.as_slice::<f32>().expect("actions are f32");
+                let dim = self.processor.action.mean.len();
+                let at = row * predicted.len();
+                let wanted = t.actions[at..at + predicted.len()].chunks_exact(dim);
+                let mask = &t.mask[row * predicted.len() / dim..];
+                let error = |(p, w): (&[f32], &[f32])| -> f64 {
+                    p.iter().zip(w).map(|(p, w)| f64::from((p - w).abs())).sum::<f64>()
+                };
+                Ok(predicted
+                    .chunks_exact(dim)
+                    .zip(wanted)
+                    .map(error)
+                    .zip(mask)
+                    .map(|(e, m)| e * f64::from(*m))
+                    .sum::<f64>())
+            });
+            for error in errors {
+                sum += error?;
+            }
+            valid += t.mask.iter().map(|m| f64::from(*m)).sum::<f64>();
+        }
+        Ok(sum / (valid * self.processor.action.mean.len() as f64).max(1.0))
+    }
+}
+
+/// Consecutive parts of `rows`, equal to within one.
+fn shards(rows: usize, count: usize) -> Vec<std::ops::Range<usize>> {
+    let count = count.clamp(1, rows.max(1));
+    (0..count).map(|i| i * rows / count..(i + 1) * rows / count).collect()
+}
+
+/// `cfg.inputs`, or the state and every camera.
+fn chosen_inputs(cfg: &TrainConfig, source: &dyn BatchSource) -> Vec<String> {
+    if !cfg.inputs.is_empty() {
+        return cfg.inputs.clone();
+    }
+    let wanted = |(key, spec): &(&String, &FeatureSpec)| {
+        *key == "observation.state" || (key.starts_with("observation.") && spec.dtype.is_visual())
+    };
+    source.features().iter().filter(wanted).map(|(key, _)| key.clone()).collect()
+}
+
+/// Mean and deviation of action minus state over a chunk, from at most 512 evenly spaced frames.
+fn delta_normalizer(
+    source: &dyn BatchSource,
+    processor: &Processor,
+    chunk: usize,
+) -> Result<Normalizer> {
+    let dim = processor.action.mean.len();
+    let identity = Normalizer { mean: vec![0.0; dim], std: vec![1.0; dim] };
+    let raw = Processor { action: identity, ..processor.clone() };
+    let count = source.len().min(512);
+    let indices: Vec<usize> = (0..count).map(|i| i * source.len() / count).collect();
+    let (mut sum, mut squares, mut n) = (vec![0.0f64; dim], vec![0.0f64; dim], 0.0);
+    let mut batch = Batch::default();
+    for part in indices.chunks(64) {
+        source.batch(part, &mut batch)?;
+        let t = targets(&batch, &raw, chunk)?;
+        for (delta, mask) in t.actions.chunks_exact(dim).zip(&t.mask) {
+            if *mask > 0.0 {
+                n += 1.0;
+                for (i, d) in delta.iter().enumerate() {
+                    // The identity above divides by 1 + 1e-8 only.
+                    sum[i] += f64::from(*d);
+                    squares[i] += f64::from(*d) * f64::from(*d);
+                }
+            }
+        }
+    }
+    let n = f64::max(n, 1.0);
+    let mean: Vec<f64> = sum.iter().map(|s| s / n).collect();
+    let std: Vec<f64> =
+        squares.iter().zip(&mean).map(|(s, m)| (s / n - m * m).max(0.0).sqrt()).collect();
+    Ok(Normalizer::guarded(&mean, &std))
+}
+
+/// Names a run: settings without `threads`, and the data as far as training can see it.
+fn run_hash(source: &dyn BatchSource, cfg: &TrainConfig, processor: &Processor) -> ContentHash {
+    let cfg = TrainConfig { threads: 0, ..cfg.clone() };
+    let text = serde_json::json!({
+        "config": cfg,
+        "frames": source.len(),
+        "fps": source.fps(),
+        "features": source.features(),
+        "stats": source.stats(),
+        "cameras": processor.cameras.iter().map(|c| c.key.as_str()).collect::<Vec<_>>(),
+    });
+    hash_bytes(text.to_string().as_bytes())
+}
