@@ -15,10 +15,12 @@ const TORN_PREFIX: &str = ".tmp-";
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(parent).at("create folder", parent)?;
-    let mut file = tempfile::Builder::new()
-        .prefix(TORN_PREFIX)
-        .tempfile_in(parent)
-        .at("create temporary file in", parent)?;
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(TORN_PREFIX);
+    // As readable as any new file: temporary files are private by default, this one will not stay so.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut file = builder.tempfile_in(parent).at("create temporary file in", parent)?;
     file.write_all(bytes).at("write", path)?;
     file.as_file().sync_all().at("flush", path)?;
     file.persist(path).map_err(|e| e.error).at("put in place", path)?;
