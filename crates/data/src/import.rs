@@ -1,0 +1,244 @@
+//! Import: any known version of the layout to v3.0. Video packets and table values are copied, never
+//! encoded or rounded again.
+
+use std::path::{Path, PathBuf};
+
+use arrow_array::ArrayRef;
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
+use embody_core::{AtomicDir, ContentHash, FeatureStats, Result, StatsMap, Task};
+use indexmap::IndexMap;
+use serde::Serialize;
+use serde_json::json;
+
+use crate::dataset::{Dataset, detect_format};
+use crate::error::DataError;
+use crate::finding::Finding;
+use crate::format::{FormatVersion, Info};
+use crate::stats::{PictureStats, array_stats, sampled_frames};
+use crate::writer::{DatasetWriter, Footage, NewEpisode};
+
+/// How to import.
+#[derive(Debug, Clone, Default)]
+pub struct ImportOptions {
+    /// Only these episodes, in this order; all where `None`.
+    pub episodes: Option<Vec<usize>>,
+    /// Goes into the lineage record.
+    pub parameters: serde_json::Value,
+}
+
+/// What was imported.
+#[derive(Debug, Clone, Serialize)]
+pub struct ImportReport {
+    /// Where it stands.
+    pub path: PathBuf,
+    /// Layout of the source.
+    pub source_format: FormatVersion,
+    /// Episodes.
+    pub episodes: usize,
+    /// Frames.
+    pub frames: usize,
+    /// Content hash of the source.
+    pub source_version: ContentHash,
+    /// Content hash of the result.
+    pub version: ContentHash,
+    /// What was mended or is worth knowing.
+    pub notes: Vec<Finding>,
+}
+
+/// Imports the dataset at `source` (LeRobot v2.0, v2.1 or v3.0) into a new v3.0 dataset at `target`.
+///
+/// # Errors
+/// When the source is missing, damaged or contradicts itself, or the target can't be written; names
+/// the file and leaves nothing behind.
+pub fn import(
+    source: &Path,
+    target: &Path,
+    options: ImportOptions,
+    task: Task<'_>,
+) -> Result<ImportReport> {
+    let source_format = detect_format(source)?;
+    let dataset = Dataset::open_any(source)?;
+    let chosen = options.episodes.unwrap_or_else(|| (0..dataset.episodes().len()).collect());
+    let staging = AtomicDir::begin(target, false)?;
+    let mut info = v3_info(dataset.info());
+    let mut notes = Vec::new();
+    actual_video_info(&dataset, &mut info, &mut notes)?;
+    let mut writer = DatasetWriter::new(staging.path(), info);
+    writer.declare_tasks(dataset.tasks());
+    task.begin("import", Some(chosen.len() as u64), "episodes");
+    for (done, &episode) in chosen.iter().enumerate() {
+        copy_episode(&dataset, episode, None, &mut writer)?;
+        task.advance("import", done as u64 + 1, "")?;
+    }
+    task.end("import");
+    let all = chosen.len() == dataset.episodes().len();
+    let splits = if all { kept_splits(&dataset) } else { IndexMap::new() };
+    let source_version = dataset.version()?;
+    let parameters = json!({"source_format": source_format, "options": options.parameters});
+    let episodes = writer.episodes();
+    let frames = chosen.iter().map(|&e| dataset.episodes()[e].length).sum();
+    let (lineage, _) =
+        writer.finish(splits, Some(source_version.clone()), "import", parameters, task)?;
+    let path = staging.commit()?;
+    Ok(ImportReport {
+        path,
+        source_format,
+        episodes,
+        frames,
+        source_version,
+        version: lineage.version,
+        notes,
+    })
+}
+
+fn kept_splits(dataset: &Dataset) -> IndexMap<String, String> {
+    let total = dataset.episodes().len();
+    let info = dataset.info();
+    let valid = |name: &str| info.split(name).is_some_and(|r| r.end <= total);
+    info.splits.iter().filter(|(k, _)| valid(k)).map(|(k, v)| (k.clone(), v.clone())).collect()
+}
+
+/// The description in terms of v3.0.
+pub(crate) fn v3_info(old: &Info) -> Info {
+    let mut info = Info::new(old.fps, old.robot_type.clone(), &old.features);
+    // The order of columns stays the source's.
+    info.features = old.features.clone();
+    info.chunks_size = old.chunks_size;
+    info.data_files_size_in_mb = old.data_files_size_in_mb.or(info.data_files_size_in_mb);
+    info.video_files_size_in_mb = old.video_files_size_in_mb.or(info.video_files_size_in_mb);
+    info.extra = old.extra.clone();
+    for gone in ["total_videos", "total_chunks"] {
+        info.extra.shift_remove(gone);
+    }
+    info
+}
+
+/// Corrects codec and size labels to what the files hold.
+fn actual_video_info(dataset: &Dataset, info: &mut Info, notes: &mut Vec<Finding>) -> Result<()> {
+    let keys: Vec<String> = info.video_keys().map(str::to_owned).collect();
+    for key in keys {
+        let Some(span) = dataset.episodes().first().and_then(|e| e.videos.get(&key)) else { continue };
+        let video = dataset.video(&span.file)?;
+        let actual = video.track().config.codec();
+        if let Some(feature) = info.features.get_mut(&key) {
+            let described = feature.info.get_or_insert_with(Default::default);
+            if described.codec.as_deref() != Some(actual.as_str()) {
+                let says = described.codec.as_deref().unwrap_or("nothing");
+                let text = format!("{key}: info.json says codec {says}, the file is {actual}");
+                notes.push(Finding::note("video-codec-label", text).file(dataset.relative(&span.file)));
+                described.codec = Some(actual);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Copies one episode (or the rows `keep` of it, which must be a range) to `writer`.
+pub(crate) fn copy_episode(
+    dataset: &Dataset,
+    episode: usize,
+    stats: Option<StatsMap>,
+    writer: &mut DatasetWriter,
+) -> Result<()> {
+    let from = dataset.episode(episode)?;
+    let batch = dataset.rows(episode, None)?;
+    let path = &from.rows.file;
+    let mut columns: IndexMap<String, ArrayRef> = IndexMap::new();
+    for (key, _) in dataset.info().table_features() {
+        let column = batch.column_by_name(key).ok_or_else(|| DataError::Inconsistent {
+            path: path.clone(),
+            why: format!("episode {episode}: column {key:?} is declared but missing"),
+            hint: "the table contradicts meta/info.json; record or copy it again",
+        })?;
+        columns.insert(key.to_owned(), ArrayRef::clone(column));
+    }
+    let (tasks, frame_tasks) = tasks_of(dataset, episode, &columns)?;
+    let mut footage = Vec::new();
+    for key in dataset.info().video_keys() {
+        footage.push((key.to_owned(), dataset.episode_samples(episode, key)?));
+    }
+    let stats = match stats {
+        Some(stats) => stats,
+        None => episode_stats(dataset, episode)?,
+    };
+    writer.append(NewEpisode {
+        columns,
+        length: from.length,
+        frame_tasks: Some(frame_tasks),
+        tasks,
+        videos: footage
+            .iter()
+            .map(|(key, (video, range))| (key.clone(), Footage::Copied(video, range.clone())))
+            .collect(),
+        stats,
+        outcome: from.outcome.clone(),
+    })
+}
+
+/// The instructions of an episode and, per frame, which of them; from the table's `task_index`.
+fn tasks_of(
+    dataset: &Dataset,
+    episode: usize,
+    columns: &IndexMap<String, ArrayRef>,
+) -> Result<(Vec<String>, Vec<usize>)> {
+    let from = dataset.episode(episode)?;
+    let bad = |why: String| DataError::Inconsistent {
+        path: from.rows.file.clone(),
+        why: format!("episode {episode}: {why}"),
+        hint: "tasks and table disagree: run embody data validate",
+    };
+    let column = columns.get("task_index").ok_or_else(|| bad("no column task_index".to_owned()))?;
+    let int = crate::format::cast_column(column, &arrow_schema::DataType::Int64).map_err(bad)?;
+    let mut tasks: Vec<String> = from.tasks.clone();
+    let mut out = Vec::with_capacity(from.length);
+    for &index in int.as_primitive::<Int64Type>().values() {
+        let text = usize::try_from(index).ok().and_then(|i| dataset.tasks().get(i));
+        let text = text.ok_or_else(|| bad(format!("task_index {index} is not declared")))?;
+        out.push(match tasks.iter().position(|t| t == text) {
+            Some(at) => at,
+            None => {
+                tasks.push(text.clone());
+                tasks.len() - 1
+            }
+        });
+    }
+    Ok((tasks, out))
+}
+
+/// Statistics of one episode: tables exactly, pictures from the source where it has them, else from
+/// sampled frames.
+pub(crate) fn episode_stats(dataset: &Dataset, episode: usize) -> Result<StatsMap> {
+    let from = dataset.episode(episode)?;
+    let table = dataset.episode_table(episode)?;
+    let mut out = StatsMap::new();
+    for (key, spec) in &dataset.info().features {
+        if spec.dtype.is_visual() {
+            let known = from.stats.get(key).filter(|s| s.mean.len() == 3);
+            let stats = match known {
+                Some(stats) => Some(stats.clone()),
+                None => picture_stats(dataset, episode, key)?,
+            };
+            out.extend(stats.map(|s| (key.clone(), s)));
+        } else if spec.dtype.is_numeric() {
+            out.extend(table.get(key).and_then(array_stats).map(|s| (key.clone(), s)));
+        }
+    }
+    Ok(out)
+}
+
+/// Statistics of sampled frames; `None` where this program can't decode the codec.
+fn picture_stats(dataset: &Dataset, episode: usize, key: &str) -> Result<Option<FeatureStats>> {
+    let from = dataset.episode(episode)?;
+    let Some(span) = from.videos.get(key) else { return Ok(None) };
+    if dataset.video(&span.file)?.track().config.codec() != "av1" {
+        return Ok(None);
+    }
+    let width = dataset.info().features.get(key).and_then(|f| f.shape.get(1)).copied().unwrap_or(0);
+    let mut stats = PictureStats::default();
+    dataset.visit_frames(episode, key, &sampled_frames(from.length), &mut |_, rgb| {
+        stats.add(rgb, width);
+        Ok(())
+    })?;
+    Ok(Some(stats.finish()))
+}
