@@ -35,4 +35,7 @@ pub use policy::{PolicyOptions, load_policy};
 pub use processor::resize_area;
 pub use report::{Latency, PolicySummary, describe, latency};
 pub use statistics::{Z95, mcnemar_exact, wilson};
-pub use train::{AugmentConfig, PolicyConfig, TrainConfig, TrainOutcome, required_windows, train};
+pub use train::{
+    AugmentConfig, METRICS_FILE, MetricsRow, POLICY_DIR, PolicyConfig, Preset, TrainConfig,
+    TrainOutcome, preset, presets, read_metrics, required_windows, train,
+};

@@ -116,6 +116,14 @@ impl TrainConfig {
         act
     }
 
+    /// Refuses impossible values before anything runs.
+    ///
+    /// # Errors
+    /// Names the key, its value and the rule.
+    pub fn check(&self) -> embody_core::Result<()> {
+        Ok(self.validate()?)
+    }
+
     /// Refuses impossible values, naming the key.
     pub(crate) fn validate(&self) -> Result<(), Error> {
         let positive = [

@@ -6,6 +6,7 @@
 
 mod batch;
 mod config;
+mod preset;
 mod state;
 
 use std::path::{Path, PathBuf};
@@ -14,13 +15,14 @@ use std::time::Instant;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use embody_core::{
-    AtomicDir, Batch, BatchSource, ContentHash, FeatureSpec, Result, Task, hash_bytes,
+    AtomicDir, Batch, BatchSource, ContentHash, FeatureSpec, IoContext, Result, Task, hash_bytes,
 };
 use serde::{Deserialize, Serialize};
 
 pub(crate) use batch::{Targets, inputs, targets};
 pub(crate) use config::windows;
 pub use config::{AugmentConfig, PolicyConfig, TrainConfig, required_windows};
+pub use preset::{Preset, preset, presets};
 
 use crate::act::{ActNet, ActionRepresentation};
 use crate::checkpoint::{self, ACTION, Model};
@@ -32,6 +34,11 @@ use crate::workers::Workers;
 use batch::{Augment, Sampler};
 use state::{Lines, Saved, Window};
 
+/// The trained policy's folder in a run's folder.
+pub const POLICY_DIR: &str = "policy";
+/// A run's metrics: reproducible, unlike its timings.
+pub const METRICS_FILE: &str = "metrics.jsonl";
+
 /// What a finished run left.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TrainOutcome {
@@ -42,15 +49,17 @@ pub struct TrainOutcome {
     /// Optimiser steps taken in all.
     pub steps: usize,
     /// Mean loss over the last logged window.
-    pub loss: f64,
+    pub train_loss: f64,
     /// Loss on held-out frames at the end, where there are any.
     pub held_out_loss: Option<f64>,
     /// Number of parameters.
     pub parameters: usize,
     /// Step that the run continued from.
     pub resumed_from: Option<usize>,
-    /// Seconds, over all parts of the run.
+    /// Seconds, over all parts of the run; 0 where it was done already.
     pub elapsed_s: f64,
+    /// Frames learned from per second, over all parts of the run.
+    pub samples_per_s: f64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -63,15 +72,34 @@ struct DoneFile {
     parameters: usize,
 }
 
-#[derive(Serialize)]
-struct MetricsLine {
-    step: usize,
-    loss: f64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    held_out_loss: Option<f64>,
-    lr: f64,
-    grad_norm: f64,
-    epoch: f64,
+/// One line of [`METRICS_FILE`]: means over the steps since the last line.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct MetricsRow {
+    /// Optimiser steps taken.
+    pub step: usize,
+    /// L1 loss on training batches, in normalised units.
+    pub loss: f64,
+    /// L1 loss of the averaged weights on held-out frames, where they were looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_out_loss: Option<f64>,
+    /// Learning rate of the last step.
+    pub lr: f64,
+    /// Length of the gradient before clipping.
+    pub grad_norm: f64,
+    /// Passes over the training frames so far.
+    pub epoch: f64,
+}
+
+/// Reads a run's [`METRICS_FILE`].
+///
+/// # Errors
+/// When it can't be read or a line is damaged.
+pub fn read_metrics(path: &Path) -> Result<Vec<MetricsRow>> {
+    let text = std::fs::read_to_string(path).at("read", path)?;
+    let parse = |line: &str| {
+        serde_json::from_str(line).map_err(|source| Error::Json { path: path.to_owned(), source })
+    };
+    Ok(text.lines().map(parse).collect::<Result<_, _>>()?)
 }
 
 #[derive(Serialize)]
@@ -81,7 +109,7 @@ struct TimingLine {
     elapsed_s: f64,
 }
 
-/// Trains `cfg`'s policy on `source` and leaves it in `out_dir/model`. `source` (and `held_out`) must
+/// Trains `cfg`'s policy on `source` and leaves it in `out_dir/policy`. `source` (and `held_out`) must
 /// have been opened with [`required_windows`].
 ///
 /// Continues by itself from a checkpoint of the same settings and data in `out_dir`, and returns at
@@ -121,7 +149,7 @@ pub fn train(
     task.begin("train", Some(cfg.steps as u64), "steps");
     let end = run.steps(held_out, saved, out_dir, task)?;
 
-    let dir = AtomicDir::begin(&out_dir.join("model"), false)?;
+    let dir = AtomicDir::begin(&out_dir.join(POLICY_DIR), false)?;
     checkpoint::write_model(dir.path(), &run.model(end.saved.optim.ema))?;
     let model_dir = dir.commit()?;
     let done = DoneFile {
@@ -140,13 +168,14 @@ pub fn train(
     task.end("train");
     Ok(TrainOutcome {
         model_dir,
-        metrics: out_dir.join("metrics.jsonl"),
+        metrics: out_dir.join(METRICS_FILE),
         steps: cfg.steps,
-        loss: end.loss,
+        train_loss: end.loss,
         held_out_loss: end.held_out_loss,
         parameters,
         resumed_from,
         elapsed_s: end.saved.elapsed_s,
+        samples_per_s: (cfg.steps * cfg.batch_size) as f64 / end.saved.elapsed_s.max(1e-9),
     })
 }
 
@@ -237,19 +266,20 @@ impl<'a> Run<'a> {
             return Ok(None);
         }
         let done: DoneFile = checkpoint::read_json(done_path)?;
-        let model_dir = out_dir.join("model");
+        let model_dir = out_dir.join(POLICY_DIR);
         if done.config_hash != self.hash || !model_dir.is_dir() {
             return Ok(None);
         }
         Ok(Some(TrainOutcome {
             model_dir,
-            metrics: out_dir.join("metrics.jsonl"),
+            metrics: out_dir.join(METRICS_FILE),
             steps: done.steps,
-            loss: done.loss,
+            train_loss: done.loss,
             held_out_loss: done.held_out_loss,
             parameters: done.parameters,
             resumed_from: Some(done.steps),
             elapsed_s: 0.0,
+            samples_per_s: 0.0,
         }))
     }
 
@@ -262,7 +292,7 @@ impl<'a> Run<'a> {
         task: Task<'_>,
     ) -> Result<End> {
         let cfg = self.cfg;
-        let mut metrics = Lines::open(out_dir.join("metrics.jsonl"), saved.step)?;
+        let mut metrics = Lines::open(out_dir.join(METRICS_FILE), saved.step)?;
         let mut timing = Lines::open(out_dir.join("timing.jsonl"), saved.step)?;
         let first = saved.step;
         let mut last = (f64::NAN, None);
@@ -304,7 +334,7 @@ impl<'a> Run<'a> {
                     };
                     let (loss, grad_norm) = saved.window.means();
                     let epoch = (done * cfg.batch_size) as f64 / self.source.len() as f64;
-                    metrics.add(&MetricsLine {
+                    metrics.add(&MetricsRow {
                         step: done,
                         loss,
                         held_out_loss,
