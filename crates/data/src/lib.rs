@@ -15,6 +15,7 @@ mod process;
 mod recorder;
 mod source;
 mod stats;
+mod validate;
 mod video;
 mod writer;
 
@@ -27,4 +28,5 @@ pub use lineage::{Lineage, lineage};
 pub use process::{DroppedEpisode, HELD_OUT, ProcessOptions, ProcessReport, process};
 pub use recorder::{LeRobotRecorder, RecordReport, RecordSpec};
 pub use source::{FrameSource, SourceEpisode, SourceOptions};
+pub use validate::{Checked, DecodeCheck, ValidateOptions, ValidationReport, validate};
 pub use video::{VideoSettings, encode_mp4};

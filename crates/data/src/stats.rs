@@ -134,6 +134,11 @@ impl Moments {
         }
     }
 
+    /// Moments as statistics; the quantiles are empty.
+    pub fn finish_without_quantiles(&self) -> FeatureStats {
+        self.finish(Default::default())
+    }
+
     fn of(stats: &FeatureStats) -> Self {
         let n = stats.count as f64;
         Self {

@@ -211,7 +211,7 @@ fn flatten(column: &ArrayRef) -> std::result::Result<(ArrayRef, usize), String> 
             }
             DataType::FixedSizeList(_, width) => {
                 let list = values.as_fixed_size_list();
-                let from = list.value_offset(0) as usize;
+                let from = list.value_offset_at(0);
                 list.values().slice(from, list.len() * *width as usize)
             }
             _ => break,

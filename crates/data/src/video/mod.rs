@@ -14,3 +14,14 @@ pub(crate) use decode::{VideoFile, decode_frames};
 pub use encode::{VideoSettings, encode_mp4};
 pub(crate) use encode::{EncodedVideo, Segment, SegmentEncoder, TICKS_PER_FRAME};
 pub(crate) use yuv::I420;
+
+/// Whether two codec names mean the same: LeRobot writes encoders' names as well as codecs'.
+pub(crate) fn same_codec(a: &str, b: &str) -> bool {
+    let canonical = |name: &str| match name {
+        "libsvtav1" | "libaom-av1" | "av01" => "av1".to_owned(),
+        "libx264" | "avc1" | "avc" => "h264".to_owned(),
+        "libx265" | "h265" | "hvc1" | "hev1" => "hevc".to_owned(),
+        other => other.to_owned(),
+    };
+    canonical(a) == canonical(b)
+}

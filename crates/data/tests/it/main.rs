@@ -1,0 +1,9 @@
+//! Integration tests of the dataset engine.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
+
+mod bad_input;
+mod common;
+mod oracle;
+mod real;
+mod record;
+mod roundtrip;
