@@ -71,8 +71,14 @@ pub fn attempt(what: &str, command: &mut Command) -> Result<String> {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
+    // pip's last line blames the package even where there was no connection.
+    let broken = complaint.lines().any(|line| line.contains("connection broken"));
     let last = complaint.lines().rfind(|line| !line.trim().is_empty());
-    let why = last.map_or_else(|| output.status.to_string(), |line| line.trim().to_owned());
+    let why = match last {
+        _ if broken => "no connection to the package index".to_owned(),
+        Some(line) => line.trim().to_owned(),
+        None => output.status.to_string(),
+    };
     Err(Fail::new(format!("{what} failed: {why}")))
 }
 

@@ -277,7 +277,11 @@ impl Wheel {
 
     fn by_hand(&self, sha256: &str) -> Result<String> {
         let dir = workspace::cache()?.join("wheels").join(sha256);
-        Ok(format!("put the wheel of {} with that SHA-256 into {}", self.name(), dir.display()))
+        Ok(format!(
+            "put the wheel of {} into {} (the folder is named after its SHA-256)",
+            self.name(),
+            dir.display()
+        ))
     }
 
     /// The wheel in the user's cache, downloaded there when it is not yet.
@@ -288,7 +292,13 @@ impl Wheel {
             return Ok(wheel);
         }
         let mut command = python();
-        command.args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check"]);
+        command.args([
+            "-m",
+            "pip",
+            "download",
+            "--disable-pip-version-check",
+            "--progress-bar=off",
+        ]);
         command.args(["--no-deps", "--only-binary=:all:", "--no-input"]);
         command.args(["--implementation", "cp", "--python-version", self.python]);
         for tag in tags {
