@@ -203,6 +203,9 @@ impl Wheel {
         if fs::read_to_string(&stamp).is_ok_and(|s| s.trim() == sha256) {
             return Ok(Outcome::Present(what));
         }
+        if sh::output(python().arg("--version")).is_err() {
+            return Err(Fail::new("python3 is not on PATH").hint("install python3 with pip"));
+        }
         let staging = folder.with_extension("partial");
         let wheel = self.fetch(tags, sha256)?;
         let unpacked = unpack(&wheel, sha256, &staging, parts);
