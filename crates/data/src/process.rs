@@ -27,6 +27,9 @@ pub struct ProcessOptions {
     pub drop_failed: bool,
     /// Leave out episodes with a value that is not finite; else such an episode is an error.
     pub drop_non_finite: bool,
+    /// Leave out episodes whose video is missing frames or can't be copied; else such an episode is
+    /// an error.
+    pub drop_broken_video: bool,
     /// Leave out episodes of which more than this fraction of frames is idle; 1 keeps all.
     pub max_idle_fraction: f64,
     /// A frame is idle when no action dimension changes by more than this fraction of the
@@ -47,6 +50,7 @@ impl Default for ProcessOptions {
         Self {
             drop_failed: true,
             drop_non_finite: true,
+            drop_broken_video: false,
             max_idle_fraction: 0.9,
             idle_threshold: 1e-3,
             min_frames: 2,
@@ -189,6 +193,11 @@ fn judge(dataset: &Dataset, options: &ProcessOptions, task: Task<'_>) -> Result<
         if episode.length < options.min_frames {
             let text = format!("{} frames, fewer than {}", episode.length, options.min_frames);
             verdict.reasons.push(text);
+        }
+        if options.drop_broken_video {
+            let keys = dataset.info().video_keys();
+            let broken = keys.filter_map(|key| dataset.episode_samples(number, key).err());
+            verdict.reasons.extend(broken.map(|e| e.to_string()));
         }
         let table = dataset.episode_table(number)?;
         if let Some((key, frame, name)) = table.iter().find_map(|(key, array)| {

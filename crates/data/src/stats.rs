@@ -378,3 +378,6 @@ impl PictureStats {
         out
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,7 +15,7 @@ use crate::video::{VideoFile, decode_frames};
 pub(crate) const TOLERANCE_SECS: f64 = 1e-4;
 
 const SHORT: &str = "the video has fewer frames than the table has rows; record or copy it again, or \
-                     leave the episode out with embody data process";
+                     leave the episode out (drop_broken_video of embody data process)";
 
 impl Dataset {
     /// Episode number `episode`.

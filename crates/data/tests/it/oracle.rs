@@ -1,0 +1,155 @@
+//! LeRobot itself as the judge: run where `EMBODY_LEROBOT_PYTHON` names an interpreter that has it.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use embody_core::{Array, ArrayData, FeatureStats};
+use embody_data::{Dataset, DecodeCheck, ImportOptions, ValidateOptions, import, validate};
+use serde_json::{Value, json};
+
+use crate::common::{difference, record, shared_data, with_task};
+
+fn python() -> Option<PathBuf> {
+    let found = std::env::var_os("EMBODY_LEROBOT_PYTHON").map(PathBuf::from);
+    if found.is_none() {
+        println!("skipped: EMBODY_LEROBOT_PYTHON is not set");
+    }
+    found
+}
+
+fn run(python: &Path, script: &str, arguments: &[&Path]) -> Value {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle").join(script);
+    let done = Command::new(python)
+        .arg(script)
+        .args(arguments)
+        .env("HF_HUB_OFFLINE", "1")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&done.stdout);
+    assert!(done.status.success(), "{text}{}", String::from_utf8_lossy(&done.stderr));
+    text.lines().rev().find_map(|l| serde_json::from_str(l).ok()).unwrap_or(Value::Null)
+}
+
+fn rows(array: &Array) -> Vec<Vec<f64>> {
+    let values: Vec<f64> = match &array.data {
+        ArrayData::U8(v) => v.iter().map(|&x| f64::from(x)).collect(),
+        ArrayData::F32(v) => v.iter().map(|&x| f64::from(x)).collect(),
+        ArrayData::F64(v) => v.clone(),
+        ArrayData::I64(v) => v.iter().map(|&x| x as f64).collect(),
+        ArrayData::Bool(v) => v.iter().map(|&x| f64::from(x)).collect(),
+    };
+    let width = array.shape.iter().skip(1).product::<usize>();
+    values.chunks(width).map(<[f64]>::to_vec).collect()
+}
+
+fn stats(s: &FeatureStats) -> Value {
+    json!({"min": s.min, "max": s.max, "mean": s.mean, "std": s.std,
+           "q01": s.q01, "q50": s.q50, "q99": s.q99})
+}
+
+/// Has LeRobot read the dataset at `root` and compare it with what we read; gives the difference of
+/// pictures.
+fn judge(python: &Path, root: &Path, camera: &str, keys: &[&str], pictures: bool) -> f64 {
+    let dataset = Dataset::open(root).unwrap();
+    let folder = root.parent().unwrap();
+    let mut values: indexmap::IndexMap<&str, Vec<Vec<f64>>> = indexmap::IndexMap::new();
+    let mut task_of = Vec::new();
+    let mut bytes = Vec::new();
+    for (e, episode) in dataset.episodes().iter().enumerate() {
+        let table = dataset.episode_table(e).unwrap();
+        for key in keys {
+            values.entry(key).or_default().extend(rows(&table[*key]));
+        }
+        for task in rows(&table["task_index"]) {
+            task_of.push(dataset.tasks()[task[0] as usize].clone());
+        }
+        if pictures {
+            let frames: Vec<usize> = (0..episode.length).collect();
+            bytes.extend(dataset.decode_frames(e, camera, &frames).unwrap().concat());
+        }
+    }
+    let shape = &dataset.info().features[camera].shape;
+    let expected = json!({
+        "episodes": dataset.episodes().len(),
+        "frames": task_of.len(),
+        "fps": dataset.fps() as i64,
+        "tasks": dataset.tasks(),
+        "values": values,
+        "task_of": task_of,
+        "camera": camera,
+        "pictures": if pictures { json!([shape[0], shape[1]]) } else { Value::Null },
+        "stats": keys.iter().filter_map(|k| Some((k.to_string(), stats(dataset.stats().get(*k)?))))
+            .collect::<serde_json::Map<_, _>>(),
+    });
+    std::fs::write(folder.join("pictures.rgb"), bytes).unwrap();
+    let file = folder.join("expected.json");
+    std::fs::write(&file, expected.to_string()).unwrap();
+    let answer = run(python, "read_ours.py", &[root, &file]);
+    assert_eq!(answer["ok"], true);
+    answer["mean_difference"].as_f64().unwrap()
+}
+
+#[test]
+fn lerobot_reads_every_value_that_we_record() {
+    let Some(python) = python() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let root = home.path().join("set");
+    record(&root, &[40, 9, 65], 2);
+    let keys =
+        ["observation.state", "action", "next.reward", "observation.grid", "timestamp", "frame_index"];
+    let off = judge(&python, &root, "observation.images.front", &keys, true);
+    println!("pictures differ by {off:.3} levels");
+    assert!(off < 1.5, "pictures differ by {off} levels");
+}
+
+#[test]
+fn lerobot_reads_what_we_import() {
+    let Some(python) = python() else { return };
+    let Some(source) = shared_data("unitree-g1-bottle") else { return };
+    let home = tempfile::tempdir().unwrap();
+    let root = home.path().join("set");
+    let options = ImportOptions { episodes: Some(vec![3, 0]), ..Default::default() };
+    with_task(|t| import(&source, &root, options, t).unwrap());
+    let keys = ["observation.state", "action", "timestamp", "episode_index"];
+    let off = judge(&python, &root, "observation.images.cam_high", &keys, true);
+    println!("pictures differ by {off:.3} levels");
+    assert!(off < 1.5, "pictures differ by {off} levels");
+}
+
+#[test]
+fn we_read_what_lerobot_writes() {
+    let Some(python) = python() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let root = home.path().join("theirs");
+    let out = home.path().join("out.json");
+    run(&python, "write_theirs.py", &[&root, &out]);
+    let expected: Value = serde_json::from_str(&std::fs::read_to_string(&out).unwrap()).unwrap();
+    let found = with_task(|t| {
+        let options = ValidateOptions { decode: DecodeCheck::All, ..Default::default() };
+        validate(&root, &options, t).unwrap()
+    });
+    assert!(found.is_ok(), "{:#?}", found.findings);
+    println!("{:#?}", found.findings);
+    let copied = home.path().join("copied");
+    with_task(|t| import(&root, &copied, ImportOptions::default(), t).unwrap());
+    let theirs = std::fs::read(home.path().join("theirs.rgb")).unwrap();
+    for root in [&root, &copied] {
+        let dataset = Dataset::open(root).unwrap();
+        let mut pictures = Vec::new();
+        for key in expected["values"].as_object().unwrap().keys() {
+            let mut all = Vec::new();
+            for e in 0..dataset.episodes().len() {
+                all.extend(rows(&dataset.episode_table(e).unwrap()[key]));
+            }
+            assert_eq!(serde_json::to_value(all).unwrap(), expected["values"][key], "{key}");
+        }
+        for (e, episode) in dataset.episodes().iter().enumerate() {
+            let frames: Vec<usize> = (0..episode.length).collect();
+            let key = "observation.images.top";
+            pictures.extend(dataset.decode_frames(e, key, &frames).unwrap().concat());
+        }
+        let off = difference(&pictures, &theirs);
+        println!("pictures differ by {off:.3} levels");
+        assert!(off < 1.5, "pictures differ by {off} levels");
+    }
+}

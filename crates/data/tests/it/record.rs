@@ -98,7 +98,8 @@ fn a_bad_frame_is_refused_and_leaves_no_trace() {
     common::add_frame(&mut recorder, 1, 0, 3).unwrap();
     recorder.discard_episode();
     assert_eq!(recorder.finish().unwrap().frames, 2);
-    let episode = &Dataset::open(&root).unwrap().episodes()[0];
+    let dataset = Dataset::open(&root).unwrap();
+    let episode = &dataset.episodes()[0];
     assert_eq!((episode.length, episode.outcome.success), (2, None));
 }
 
