@@ -16,12 +16,15 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use crate::mj::{Data, has_diverged};
-use crate::raster::{Look, Renderer, Scene, ShadowMap, View};
+use crate::raster::{COARSE, FINE, Look, Renderer, Scene, ShadowMap, View};
 use crate::tasks::{Camera, Loaded, Observe, Task, TaskDescription};
 use crate::{EnvOptions, SimError};
 
 /// Prefix of image observations.
 const IMAGES: &str = "observation.images.";
+
+/// Policy cameras merge what is within one and a half pixels.
+const DETAIL: f32 = 1.5;
 
 /// A colour picture, `[height, width, 3]`, RGB.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -196,7 +199,7 @@ impl SimEnv {
         let mut data = vec![0; size.0 * size.1 * 3];
         let slot = &mut self.slots[env];
         let shadow = if self.options.shadows {
-            slot.shadow.update(&self.scene, &slot.data, &slot.look);
+            slot.shadow.update(&self.scene, &slot.data, &slot.look, FINE);
             Some(&slot.shadow)
         } else {
             None
@@ -257,14 +260,14 @@ impl SimEnv {
         if options.shadows {
             each(pool.as_ref(), slots, |slot| {
                 if slot.changed {
-                    slot.shadow.update(scene, &slot.data, &slot.look);
+                    slot.shadow.update(scene, &slot.data, &slot.look, COARSE);
                 }
             });
         }
         for image in images {
             let [_, height, width, _] = image.shape;
             let oversample = if options.smooth_edges { 2 } else { 1 };
-            let view = View { camera: image.camera, height, width, oversample, detail: 1.0 };
+            let view = View { camera: image.camera, height, width, oversample, detail: DETAIL };
             let draw = |(slot, out): (&mut Slot, &mut [u8])| {
                 if slot.changed {
                     let thread = rayon::current_thread_index().unwrap_or(0) % renderers.len();

@@ -23,7 +23,7 @@ pub(crate) fn load(
     scene: &str,
     robot: &Path,
     meshes: &Path,
-) -> Result<Arc<MjModel>, SimError> {
+) -> Result<MjModel, SimError> {
     route_messages();
     for path in [robot, meshes] {
         if !path.exists() {
@@ -36,9 +36,8 @@ pub(crate) fn load(
         escape(&path.to_string_lossy())
     };
     let text = scene.replace("{robot}", &absolute(robot)).replace("{meshes}", &absolute(meshes));
-    let model = MjModel::from_xml_string(&text)
-        .map_err(|source| SimError::LoadModel { task: task.to_owned(), source })?;
-    Ok(Arc::new(model))
+    MjModel::from_xml_string(&text)
+        .map_err(|source| SimError::LoadModel { task: task.to_owned(), source })
 }
 
 /// The id of a named element.
@@ -59,6 +58,7 @@ pub(crate) fn id(
             MjtObjBase::mjOBJ_GEOM => "geom",
             MjtObjBase::mjOBJ_SITE => "site",
             MjtObjBase::mjOBJ_CAMERA => "camera",
+            MjtObjBase::mjOBJ_ACTUATOR => "actuator",
             _ => "element",
         },
         name: name.to_owned(),

@@ -7,10 +7,12 @@
 
 use super::math::{Vec3, add, scale, sub};
 
-/// Fixed-point steps per sample.
+/// Fixed-point steps per sample: 2⁸.
 pub(crate) const SUB: i32 = 256;
 /// Triangles that reach further outside than this many samples are clipped first.
 pub(crate) const GUARD: f32 = 16_384.0;
+/// Triangles at least this many samples wide are filled by spans.
+const WIDE: i32 = 12;
 /// Sample without a triangle.
 pub(crate) const NOTHING: u32 = u32::MAX;
 
@@ -41,42 +43,49 @@ impl Visibility {
         self.id.resize(width * height, NOTHING);
     }
 
-    /// Whether any sample's centre lies in the box around the triangle.
-    pub(crate) fn touches(&self, v: &[ScreenVertex; 3]) -> bool {
-        let (x0, x1, y0, y1) = self.bounds(v);
-        x0 <= x1 && y0 <= y1
-    }
-
-    /// Inclusive sample range of the triangle's box, clipped to the screen.
-    fn bounds(&self, v: &[ScreenVertex; 3]) -> (i32, i32, i32, i32) {
-        let low = |a: i32, b: i32, c: i32| (a.min(b).min(c) + SUB / 2 - 1).div_euclid(SUB).max(0);
+    /// Draws a triangle that faces the viewer (its corners run against the clock on a screen) under
+    /// number `id`. Says whether it might have drawn anything: a triangle that looks away, or whose
+    /// box holds no sample's centre, has not.
+    #[inline]
+    pub(crate) fn triangle(
+        &mut self,
+        a: &ScreenVertex,
+        b: &ScreenVertex,
+        c: &ScreenVertex,
+        id: u32,
+    ) -> bool {
+        let low = |a: i32, b: i32, c: i32| ((a.min(b).min(c) + SUB / 2 - 1) >> 8).max(0);
         let high = |a: i32, b: i32, c: i32, size: usize| {
-            (a.max(b).max(c) - SUB / 2).div_euclid(SUB).min(size as i32 - 1)
+            ((a.max(b).max(c) - SUB / 2) >> 8).min(size as i32 - 1)
         };
-        (
-            low(v[0].x, v[1].x, v[2].x),
-            high(v[0].x, v[1].x, v[2].x, self.width),
-            low(v[0].y, v[1].y, v[2].y),
-            high(v[0].y, v[1].y, v[2].y, self.height),
-        )
-    }
-
-    /// Draws a front-facing triangle (clockwise on a screen whose y points down is negative area;
-    /// see [`area`]) under number `id`.
-    pub(crate) fn triangle(&mut self, v: &[ScreenVertex; 3], id: u32) {
-        let (x0, x1, y0, y1) = self.bounds(v);
+        let (x0, x1) = (low(a.x, b.x, c.x), high(a.x, b.x, c.x, self.width));
+        let (y0, y1) = (low(a.y, b.y, c.y), high(a.y, b.y, c.y, self.height));
         if x0 > x1 || y0 > y1 {
-            return;
+            return false;
         }
         // Turned around, so that the inside is positive.
-        let [a, c, b] = *v;
-        let area = area(&[a, b, c]);
+        let d = |p: i32, q: i32| i64::from(p) - i64::from(q);
+        let area = d(c.x, a.x) * d(b.y, a.y) - d(c.y, a.y) * d(b.x, a.x);
         if area <= 0 {
-            return;
+            return false;
         }
+        self.fill(a, c, b, area, (x0, x1, y0, y1), id);
+        true
+    }
+
+    /// Fills a triangle of positive `area` inside the given samples.
+    fn fill(
+        &mut self,
+        a: &ScreenVertex,
+        b: &ScreenVertex,
+        c: &ScreenVertex,
+        area: i64,
+        (x0, x1, y0, y1): (i32, i32, i32, i32),
+        id: u32,
+    ) {
         let px = i64::from(x0 * SUB + SUB / 2);
         let py = i64::from(y0 * SUB + SUB / 2);
-        let edge = |from: ScreenVertex, to: ScreenVertex| {
+        let edge = |from: &ScreenVertex, to: &ScreenVertex| {
             let (dx, dy) = (i64::from(to.x - from.x), i64::from(to.y - from.y));
             let at = dx * (py - i64::from(from.y)) - dy * (px - i64::from(from.x));
             let top_left = dy < 0 || (dy == 0 && dx > 0);
@@ -96,23 +105,50 @@ impl Visibility {
         // A sliver's slope is large; its samples still lie between its corners.
         let low = a.near.min(b.near).min(c.near);
         let high = a.near.max(b.near).max(c.near);
+        let wide = x1 - x0 >= WIDE;
         for y in y0..=y1 {
             let line = y as usize * self.width;
             let cells = line + x0 as usize..=line + x1 as usize;
             let (nears, ids) = (&mut self.near[cells.clone()], &mut self.id[cells]);
-            let (mut w0, mut w1, mut w2) = (row0, row1, row2);
             let base = start + dy * (y - y0) as f32;
-            for (x, (near, slot)) in nears.iter_mut().zip(ids).enumerate() {
-                if (w0 | w1 | w2) >= 0 {
-                    let here = (base + dx * x as f32).clamp(low, high);
-                    if here > *near {
-                        *near = here;
-                        *slot = id;
+            if wide {
+                // Where the edges let the row begin and end, then no more edge tests.
+                let last = i64::from(x1 - x0);
+                let (mut first, mut end) = (0, last + 1);
+                for (at, step) in [(row0, e0.1), (row1, e1.1), (row2, e2.1)] {
+                    if step > 0 {
+                        first = first.max((-at + step - 1).div_euclid(step));
+                    } else if step < 0 {
+                        end = end.min(at.div_euclid(-step) + 1);
+                    } else if at < 0 {
+                        end = 0;
                     }
                 }
-                w0 += e0.1;
-                w1 += e1.1;
-                w2 += e2.1;
+                if first < end {
+                    let span = first as usize..end as usize;
+                    for (x, (near, slot)) in
+                        nears[span.clone()].iter_mut().zip(&mut ids[span.clone()]).enumerate()
+                    {
+                        let here = (base + dx * (x + span.start) as f32).clamp(low, high);
+                        let nearer = here > *near;
+                        *near = if nearer { here } else { *near };
+                        *slot = if nearer { id } else { *slot };
+                    }
+                }
+            } else {
+                let (mut w0, mut w1, mut w2) = (row0, row1, row2);
+                for (x, (near, slot)) in nears.iter_mut().zip(ids).enumerate() {
+                    if (w0 | w1 | w2) >= 0 {
+                        let here = (base + dx * x as f32).clamp(low, high);
+                        if here > *near {
+                            *near = here;
+                            *slot = id;
+                        }
+                    }
+                    w0 += e0.1;
+                    w1 += e1.1;
+                    w2 += e2.1;
+                }
             }
             row0 += e0.2;
             row1 += e1.2;
@@ -121,10 +157,11 @@ impl Visibility {
     }
 }
 
-/// Twice the signed area in fixed-point units; negative for triangles that face the viewer.
-pub(crate) fn area(v: &[ScreenVertex; 3]) -> i64 {
-    let d = |p: i32, q: i32| i64::from(p) - i64::from(q);
-    d(v[1].x, v[0].x) * d(v[2].y, v[0].y) - d(v[1].y, v[0].y) * d(v[2].x, v[0].x)
+/// Snaps a screen coordinate inside the guard band to fixed point. The sum's last mantissa bit is
+/// worth exactly 1/256, so that the addition itself rounds; far quicker than `round`.
+pub(crate) fn snap(v: f32) -> i32 {
+    const MIDDLE: f32 = 3.0 * GUARD;
+    ((v + MIDDLE).to_bits() & 0x7f_ffff) as i32 - GUARD as i32 * SUB
 }
 
 /// Clips a polygon against `plane · (x, y, z, 1) >= 0`, in place (Sutherland & Hodgman 1974).
@@ -167,12 +204,19 @@ mod tests {
         for i in 0..rim.len() {
             let mut screen = Visibility::default();
             screen.clear(size, size, 0.0);
-            screen.triangle(&[center, rim[i], rim[(i + 1) % rim.len()]], 1);
+            screen.triangle(&center, &rim[i], &rim[(i + 1) % rim.len()], 1);
             for (count, id) in covered.iter_mut().zip(&screen.id) {
                 *count += i32::from(*id == 1);
             }
         }
         assert!(covered.iter().all(|c| *c == 1), "each sample belongs to one triangle");
+    }
+
+    #[test]
+    fn snapping_rounds_to_the_nearest_step() {
+        for v in [-16_383.5f32, -1.001, -0.25, 0.0, 0.001, 0.002, 95.998, 16_383.0] {
+            assert_eq!(snap(v), (f64::from(v) * f64::from(SUB)).round() as i32, "{v}");
+        }
     }
 
     #[test]

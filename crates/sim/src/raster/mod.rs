@@ -18,4 +18,4 @@ mod texture;
 
 pub(crate) use render::{Renderer, View};
 pub(crate) use scene::{Look, Scene};
-pub(crate) use shadow::ShadowMap;
+pub(crate) use shadow::{COARSE, FINE, ShadowMap};

@@ -5,11 +5,16 @@
 
 use crate::mj::Data;
 
-use super::fill::{GUARD, NOTHING, SUB, ScreenVertex, Visibility, area, clip};
-use super::math::{Mat3, Vec3, add, mat_t_mat, mul, mul_t, sub, to_mat3, to_vec3};
+use super::fill::{GUARD, NOTHING, ScreenVertex, Visibility, clip, snap};
+use super::math::{Mat3, Vec3, add, dot, mat_t_mat, mul, mul_t, sub, to_mat3, to_vec3};
 use super::scene::{Look, Scene};
-use super::shade::Shader;
+use super::shade::{Lamp, Shader};
 use super::shadow::ShadowMap;
+
+/// Levels of detail never get finer for being closer than this, metres.
+const CLOSEST_M: f32 = 0.03;
+/// Samples whose normals differ by less than 15° share a shading.
+const SAME_NORMAL_COS: f32 = 0.966;
 
 /// Where and how to look.
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +52,7 @@ pub(crate) struct Renderer {
     visible: Visibility,
     polygon: Vec<Vec3>,
     spare: Vec<Vec3>,
+    lamps: Vec<Lamp>,
 }
 
 /// Pinhole geometry in samples.
@@ -63,13 +69,19 @@ impl Pinhole {
         [(x as f32 + 0.5 - self.cx) / self.focal, (y as f32 + 0.5 - self.cy) / self.focal, 1.0]
     }
 
+    /// Position on the screen, and whether it lies inside the guard band.
     fn project(&self, p: Vec3) -> (ScreenVertex, bool) {
         let inverse = 1.0 / p[2];
         let x = self.cx + self.focal * p[0] * inverse;
         let y = self.cy + self.focal * p[1] * inverse;
         let fits = x.abs() < GUARD && y.abs() < GUARD;
-        let fixed = |v: f32| (v * SUB as f32).round() as i32;
-        (ScreenVertex { x: fixed(x), y: fixed(y), near: inverse }, fits)
+        (ScreenVertex { x: snap(x), y: snap(y), near: inverse }, fits)
+    }
+}
+
+fn write(pixel: &mut [u8], color: Vec3) {
+    for (byte, value) in pixel.iter_mut().zip(color) {
+        *byte = (value * 255.0 + 0.5) as u8;
     }
 }
 
@@ -94,45 +106,85 @@ impl Renderer {
     ) {
         let pinhole = self.rasterise(scene, data, view);
         let (camera, origin) = camera_pose(data, view.camera);
-        let shader = Shader::new(scene, data, look, shadow, camera, origin, pinhole);
+        let mut lamps = std::mem::take(&mut self.lamps);
+        let shader = Shader::new(scene, data, look, shadow, camera, origin, pinhole, &mut lamps);
+        self.shade(scene, &shader, pinhole, view, out);
+        self.lamps = lamps;
+    }
+
+    fn shade(
+        &self,
+        scene: &Scene,
+        shader: &Shader<'_>,
+        pinhole: Pinhole,
+        view: View,
+        out: &mut [u8],
+    ) {
         let over = view.oversample;
-        let samples = over * over;
-        let weight = 1.0 / samples as f32;
+        if over == 1 {
+            let samples = self.visible.id.iter().zip(&self.visible.near).enumerate();
+            for ((i, (id, near)), pixel) in samples.zip(out.chunks_exact_mut(3)) {
+                let ray = pinhole.ray(i % view.width, i / view.width);
+                write(pixel, self.color(shader, *id, *near, ray));
+            }
+            return;
+        }
         for (y, row) in out.chunks_exact_mut(view.width * 3).enumerate() {
             for (x, pixel) in row.chunks_exact_mut(3).enumerate() {
+                let corner = over * y * self.visible.width + over * x;
+                let cells =
+                    [corner, corner + 1, corner + self.visible.width, corner + self.visible.width + 1];
+                let ids = cells.map(|cell| self.visible.id[cell]);
+                let mut counts = [1.0; 4];
+                // Samples of one surface count for the first of them.
+                for sample in 1..4 {
+                    let twin = (0..sample).find(|s| {
+                        counts[*s] > 0.0 && self.same_surface(scene, ids[*s], ids[sample])
+                    });
+                    if let Some(twin) = twin {
+                        counts[twin] += 1.0;
+                        counts[sample] = 0.0;
+                    }
+                }
                 let mut sum = [0.0; 3];
-                let mut done: [u32; 4] = [NOTHING - 1; 4];
-                for sample in 0..samples {
-                    let (sx, sy) = (x * over + sample % over, y * over + sample / over);
-                    let id = self.visible.id[sy * self.visible.width + sx];
-                    done[sample] = id;
-                    // Each triangle is shaded once per pixel and counts for all its samples.
-                    if done[..sample].contains(&id) {
-                        continue;
-                    }
-                    let ids = |s: usize| {
-                        self.visible.id
-                            [(y * over + s / over) * self.visible.width + x * over + s % over]
-                    };
-                    let count = (sample..samples).filter(|s| ids(*s) == id).count() as f32;
-                    let ray = pinhole.ray(sx, sy);
-                    let color = if id == NOTHING {
-                        shader.sky(ray)
-                    } else {
-                        let (placed, triangle) = self.triangles[id as usize];
-                        let placed = &self.placed[placed as usize];
-                        let near = self.visible.near[sy * self.visible.width + sx];
-                        shader.surface(placed, triangle as usize, &self.vertices, ray, near)
-                    };
+                for sample in (0..4).filter(|s| counts[*s] > 0.0) {
+                    let ray = pinhole.ray(over * x + sample % 2, over * y + sample / 2);
+                    let near = self.visible.near[cells[sample]];
+                    let color = self.color(shader, ids[sample], near, ray);
                     for (sum, c) in sum.iter_mut().zip(color) {
-                        *sum += c.min(1.0) * count * weight;
+                        *sum += 0.25 * counts[sample] * c.min(1.0);
                     }
                 }
-                for (byte, value) in pixel.iter_mut().zip(sum) {
-                    *byte = (value * 255.0 + 0.5) as u8;
-                }
+                write(pixel, sum);
             }
         }
+    }
+
+    fn color(&self, shader: &Shader<'_>, id: u32, near: f32, ray: Vec3) -> Vec3 {
+        if id == NOTHING {
+            return shader.sky(ray);
+        }
+        let (placed, triangle) = self.triangles[id as usize];
+        let placed = &self.placed[placed as usize];
+        shader.surface(placed, triangle as usize, &self.vertices, ray, near)
+    }
+
+    /// Whether two triangles belong to the same mesh and look the same way.
+    fn same_surface(&self, scene: &Scene, a: u32, b: u32) -> bool {
+        if a == b {
+            return true;
+        }
+        if a == NOTHING || b == NOTHING {
+            return false;
+        }
+        let ((pa, ta), (pb, tb)) = (self.triangles[a as usize], self.triangles[b as usize]);
+        if pa != pb {
+            return false;
+        }
+        let placed = &self.placed[pa as usize];
+        let lod = &scene.meshes[scene.items[placed.item].mesh].lods[placed.lod];
+        let normal = |t: u32| lod.normals[lod.triangles[t as usize].1[0] as usize];
+        dot(normal(ta), normal(tb)) > SAME_NORMAL_COS
     }
 
     /// Draws depth along the viewing axis in metres (infinite for sky) and the geom id per pixel
@@ -182,10 +234,10 @@ impl Renderer {
             if outside {
                 continue;
             }
-            let depth = (center[2] - mesh.radius).max(scene.near);
-            let footprint = depth * pixel * view.detail;
-            let lod = mesh.lods.iter().rposition(|l| l.cell <= footprint).unwrap_or(0);
-            self.place(scene, pinhole, index, lod, rotation, position);
+            // The near half of the mesh decides, but nothing is looked at with a magnifying glass.
+            let depth = (center[2] - 0.5 * mesh.radius).max(CLOSEST_M);
+            let lod = mesh.lod(depth * pixel * view.detail);
+            self.place(scene, pinhole, (tx, ty), index, lod, rotation, position);
         }
         pinhole
     }
@@ -194,6 +246,7 @@ impl Renderer {
         &mut self,
         scene: &Scene,
         pinhole: Pinhole,
+        (tx, ty): (f32, f32),
         item: usize,
         lod: usize,
         rotation: Mat3,
@@ -218,17 +271,24 @@ impl Renderer {
         }
         for (index, (corners, _)) in mesh.triangles.iter().enumerate() {
             let corners = corners.map(|v| first + v as usize);
-            let screen = corners.map(|v| self.screen[v]);
-            if !all_fit && screen.iter().any(|v| v.near < 0.0) {
+            let [a, b, c] = corners.map(|v| &self.screen[v]);
+            if !all_fit && (a.near < 0.0 || b.near < 0.0 || c.near < 0.0) {
+                let points = corners.map(|v| self.vertices[v]);
+                let outside = points.iter().all(|p| p[2] < scene.near)
+                    || points.iter().all(|p| p[0] > tx * p[2])
+                    || points.iter().all(|p| -p[0] > tx * p[2])
+                    || points.iter().all(|p| p[1] > ty * p[2])
+                    || points.iter().all(|p| -p[1] > ty * p[2]);
+                if outside {
+                    continue;
+                }
                 self.clipped(scene.near, pinhole, corners, (number, index as u32));
                 continue;
             }
-            if area(&screen) >= 0 || !self.visible.touches(&screen) {
-                continue;
-            }
             let id = self.triangles.len() as u32;
-            self.triangles.push((number, index as u32));
-            self.visible.triangle(&screen, id);
+            if self.visible.triangle(a, b, c, id) {
+                self.triangles.push((number, index as u32));
+            }
         }
     }
 
@@ -253,11 +313,8 @@ impl Renderer {
         let id = self.triangles.len() as u32;
         self.triangles.push(owner);
         for i in 1..self.polygon.len() - 1 {
-            let corners = [self.polygon[0], self.polygon[i], self.polygon[i + 1]];
-            let screen = corners.map(|p| pinhole.project(p).0);
-            if area(&screen) < 0 {
-                self.visible.triangle(&screen, id);
-            }
+            let [a, b, c] = [0, i, i + 1].map(|i| pinhole.project(self.polygon[i]).0);
+            self.visible.triangle(&a, &b, &c, id);
         }
     }
 }

@@ -50,8 +50,8 @@ pub(crate) struct Item {
 pub(crate) struct Material {
     pub emission: f32,
     pub specular: f32,
-    /// Exponent of the highlight.
-    pub shininess: i32,
+    /// Base-2 logarithm of the highlight's exponent, minus one.
+    pub shininess: u32,
     /// Index into `textures`, and texture coordinates per metre of the geom's x and y.
     pub texture: Option<(usize, [f32; 2])>,
 }
@@ -101,7 +101,8 @@ impl Scene {
                 let Some(built) = build(model, geom) else { continue };
                 meshes.push(built);
             }
-            let casts_shadow = model.geom_type()[geom] != MjtGeomBase::mjGEOM_PLANE;
+            // What belongs to the world itself is ground, table or wall: it only receives shadows.
+            let casts_shadow = model.geom_bodyid()[geom] != 0;
             items.push(Item { geom, mesh, material: material(model, geom), casts_shadow });
         }
         let lights = (0..model.nlight() as usize)
@@ -196,7 +197,7 @@ fn geom_rgba(model: &MjModel, geom: usize) -> [f32; 4] {
 
 fn material(model: &MjModel, geom: usize) -> Material {
     let Ok(id) = usize::try_from(model.geom_matid()[geom]) else {
-        return Material { emission: 0.0, specular: 0.3, shininess: 32, texture: None };
+        return Material { emission: 0.0, specular: 0.3, shininess: 4, texture: None };
     };
     let texture = usize::try_from(model.mat_texid()[id][MjtTextureRole::mjTEXROLE_RGB as usize])
         .ok()
@@ -217,7 +218,8 @@ fn material(model: &MjModel, geom: usize) -> Material {
     Material {
         emission: model.mat_emission()[id],
         specular: model.mat_specular()[id],
-        shininess: (model.mat_shininess()[id] * 128.0).round().clamp(1.0, 128.0) as i32,
+        // Rounded to a power of two, so that squaring does.
+        shininess: (model.mat_shininess()[id] * 128.0).clamp(2.0, 128.0).log2().round() as u32 - 1,
         texture,
     }
 }

@@ -7,13 +7,17 @@ use crate::mj::Data;
 
 use super::math::{Mat3, Vec3, add, cross, dot, mul, mul_t, normalize, scale, sub, to_vec3};
 use super::render::{Pinhole, Placed};
-use super::scene::{LightColor, Look, Scene};
-use super::shadow::ShadowMap;
+use super::scene::{LightColor, Look, Material, Scene};
+use super::shadow::{Placement, ShadowMap};
 
 const ZENITH: Vec3 = [0.45, 0.58, 0.74];
 const HORIZON: Vec3 = [0.86, 0.89, 0.92];
 
-struct Lamp {
+/// Squared cosine off the mirror direction below which there is no highlight to speak of.
+const NO_HIGHLIGHT: f32 = 0.6;
+
+#[derive(Debug)]
+pub(crate) struct Lamp {
     /// Towards the light for directional ones, else its position; view space.
     vector: Vec3,
     directional: bool,
@@ -25,12 +29,11 @@ struct Lamp {
 pub(crate) struct Shader<'a> {
     scene: &'a Scene,
     look: &'a Look,
-    shadow: Option<&'a ShadowMap>,
-    lamps: [Option<Lamp>; 4],
+    shadow: Option<(&'a ShadowMap, Placement)>,
+    /// All lights' ambient parts.
+    ambient: Vec3,
+    lamps: &'a [Lamp],
     headlight: LightColor,
-    /// Columns are view axes in the world.
-    camera: Mat3,
-    origin: Vec3,
     up: Vec3,
     /// Metres per sample at depth 1.
     sample: f32,
@@ -45,27 +48,28 @@ impl<'a> Shader<'a> {
         camera: Mat3,
         origin: Vec3,
         pinhole: Pinhole,
+        lamps: &'a mut Vec<Lamp>,
     ) -> Self {
         let caster = scene.lights.iter().position(|l| l.casts_shadow && l.directional);
-        let lamps = std::array::from_fn(|i| {
-            let light = scene.lights.get(i)?;
+        lamps.clear();
+        lamps.extend(scene.lights.iter().enumerate().map(|(i, light)| {
             let vector = if light.directional {
                 mul_t(&camera, scale(light_direction(data, look, light.id), -1.0))
             } else {
                 mul_t(&camera, sub(to_vec3(&data.light_xpos()[light.id]), origin))
             };
-            let shadowed = caster == Some(i) && shadow.is_some();
             let color = dimmed(light.color, look.light_gain);
-            Some(Lamp { vector, directional: light.directional, shadowed, color })
-        });
+            Lamp { vector, directional: light.directional, shadowed: caster == Some(i), color }
+        }));
+        let headlight = dimmed(scene.headlight, look.headlight_gain);
+        let ambient = lamps.iter().fold(headlight.ambient, |sum, l| add(sum, l.color.ambient));
         Self {
             scene,
             look,
-            shadow,
+            shadow: shadow.map(|map| (map, map.seen_from(&camera, origin))),
+            ambient,
             lamps,
-            headlight: dimmed(scene.headlight, look.headlight_gain),
-            camera,
-            origin,
+            headlight,
             up: mul_t(&camera, [0.0, 0.0, 1.0]),
             sample: 1.0 / pinhole.focal,
         }
@@ -90,15 +94,16 @@ impl<'a> Shader<'a> {
         let lod = &self.scene.meshes[item.mesh].lods[placed.lod];
         let (corners, normals) = lod.triangles[triangle];
         let point = scale(ray, 1.0 / near);
-        let local = if normals[0] == normals[1] {
-            lod.normals[normals[0] as usize]
+        let mut normal = if normals[0] == normals[1] {
+            mul(&placed.rotation, lod.normals[normals[0] as usize])
         } else {
             let [a, b, c] = corners.map(|v| vertices[placed.first + v as usize]);
             let weights = barycentric(point, a, b, c);
             let [na, nb, nc] = normals.map(|n| lod.normals[n as usize]);
-            add(add(scale(na, weights[0]), scale(nb, weights[1])), scale(nc, weights[2]))
+            let mean =
+                add(add(scale(na, weights[0]), scale(nb, weights[1])), scale(nc, weights[2]));
+            normalize(mul(&placed.rotation, mean))
         };
-        let mut normal = normalize(mul(&placed.rotation, local));
         let eye = normalize(scale(ray, -1.0));
         let facing = dot(normal, eye);
         if facing < 0.0 {
@@ -117,42 +122,46 @@ impl<'a> Shader<'a> {
             }
         }
         let material = &item.material;
-        let mut light = self.headlight.ambient;
-        let mut shine = [0.0; 3];
-        let mut illuminate = |towards: Vec3, color: &LightColor, lit: f32| {
-            let cosine = dot(normal, towards).max(0.0) * lit;
-            if cosine == 0.0 {
-                return;
-            }
-            light = add(light, scale(color.diffuse, cosine));
-            if material.specular > 0.0 {
-                let half = dot(normal, normalize(add(towards, eye))).max(0.0);
-                let power = half.powi(material.shininess) * material.specular * lit;
-                shine = add(shine, scale(color.specular, power));
-            }
-        };
-        illuminate(eye, &self.headlight, 1.0);
-        let mut ambient = [0.0; 3];
-        for lamp in self.lamps.iter().flatten() {
+        let facing = facing.max(0.0);
+        let mut light = scale(self.headlight.diffuse, facing);
+        // The half vector of a light at the eye is the eye's own direction.
+        let mut shine = scale(self.headlight.specular, material.highlight(facing * facing));
+        for lamp in self.lamps {
             let towards =
                 if lamp.directional { lamp.vector } else { normalize(sub(lamp.vector, point)) };
-            let lit = match self.shadow {
-                Some(shadow) if lamp.shadowed && dot(normal, towards) > 0.0 => {
-                    let world = add(mul(&self.camera, point), self.origin);
-                    shadow.lit(add(world, scale(mul(&self.camera, normal), shadow.offset)))
-                }
-                _ => 1.0,
-            };
-            illuminate(towards, &lamp.color, lit);
-            ambient = add(ambient, lamp.color.ambient);
+            let mut cosine = dot(normal, towards);
+            if cosine <= 0.0 {
+                continue;
+            }
+            let mut lit = 1.0;
+            if let (Some((map, placement)), true) = (&self.shadow, lamp.shadowed) {
+                lit = map.lit(placement, point, normal);
+                cosine *= lit;
+            }
+            light = add(light, scale(lamp.color.diffuse, cosine));
+            if material.specular > 0.0 && lit > 0.0 {
+                let half = add(towards, eye);
+                let along = dot(normal, half);
+                let squared = along * along / dot(half, half).max(f32::MIN_POSITIVE);
+                shine = add(shine, scale(lamp.color.specular, lit * material.highlight(squared)));
+            }
         }
         let sky = 0.85 + 0.15 * dot(normal, self.up);
         std::array::from_fn(|i| {
-            let received =
-                light[i] + ambient[i] * sky + self.headlight.ambient[i] * (sky - 1.0)
-                    + material.emission;
-            base[i] * received.max(0.0) + shine[i]
+            base[i] * (light[i] + self.ambient[i] * sky + material.emission) + shine[i]
         })
+    }
+}
+
+impl Material {
+    /// Strength of the highlight at the given squared cosine between normal and half vector.
+    fn highlight(&self, squared: f32) -> f32 {
+        if self.specular == 0.0 || squared < NO_HIGHLIGHT {
+            return 0.0;
+        }
+        let mut power = squared;
+        (0..self.shininess).for_each(|_| power *= power);
+        power * self.specular
     }
 }
 

@@ -39,6 +39,8 @@ const FIELD_Y_M: [f64; 2] = [-0.07, 0.07];
 const TURN_RAD: f64 = std::f64::consts::PI / 6.0;
 /// The pan axis, metres ahead of the arm's frame.
 const PAN_AXIS_X_M: f64 = 0.0388;
+/// Share of the servo's torque that the gripper may use, as LeRobot configures it.
+const GRIPPER_TORQUE: f64 = 0.5;
 const LIFT_M: f64 = 0.05;
 const HOLD_STEPS: u32 = 10;
 
@@ -104,7 +106,12 @@ struct PickLift {
 
 pub(super) fn load(asset_dir: &Path) -> Result<Arc<dyn Task>, SimError> {
     let robot = asset_dir.join("so101");
-    let model = load_model(ID, SCENE, &robot.join("so101.xml"), &robot.join("assets"))?;
+    let mut model = load_model(ID, SCENE, &robot.join("so101.xml"), &robot.join("assets"))?;
+    let gripper = mj::id(ID, &model, MjtObjBase::mjOBJ_ACTUATOR, "gripper")?;
+    for limit in &mut model.actuator_forcerange_mut()[gripper] {
+        *limit *= GRIPPER_TORQUE;
+    }
+    let model = Arc::new(model);
     let id = |kind, name| mj::id(ID, &model, kind, name);
     let mut joints = [0; 6];
     for (slot, (name, ..)) in joints.iter_mut().zip(JOINTS) {
