@@ -30,12 +30,17 @@ fn main() -> embody_core::Result<()> {
         (0.0, 15.0),
     ] {
         let (successes, steps, diverged, failed) = rate(seeds, [x / 1000.0, y / 1000.0])?;
-        println!("{x:6.1} {y:6.1}   {successes:4}/{seeds}   {steps:6.1}   diverged {diverged} failed {failed:?}");
+        println!(
+            "{x:6.1} {y:6.1}   {successes:4}/{seeds}   {steps:6.1}   diverged {diverged} failed {failed:?}"
+        );
     }
     Ok(())
 }
 
-fn rate(seeds: usize, belief_error_m: [f64; 2]) -> embody_core::Result<(usize, f64, u64, Vec<usize>)> {
+fn rate(
+    seeds: usize,
+    belief_error_m: [f64; 2],
+) -> embody_core::Result<(usize, f64, u64, Vec<usize>)> {
     let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.embody/assets");
     let options = EnvOptions {
         num_envs: seeds,

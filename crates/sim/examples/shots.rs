@@ -17,8 +17,7 @@ fn main() -> embody_core::Result<()> {
 
     let options = EnvOptions { privileged: true, camera_size: None, ..EnvOptions::new(&assets) };
     let mut env = embody_sim::make_sim("so101-pick-lift", options)?;
-    let mut expert =
-        embody_sim::expert("so101-pick-lift", 1, 0, ExpertOptions::new(&assets))?;
+    let mut expert = embody_sim::expert("so101-pick-lift", 1, 0, ExpertOptions::new(&assets))?;
     env.reset(&[Some(seed)])?;
     let mut action = [0.0; 6];
     for step in 0..env.spec().max_episode_steps {

@@ -18,10 +18,14 @@ fn main() -> embody_core::Result<()> {
     let plain = EnvOptions { threads: 1, ..EnvOptions::new(assets()) };
     let mut env = embody_sim::make_sim(TASK, plain.clone())?;
     println!("first make: {:.2} s", start.elapsed().as_secs_f64());
-    for (label, smooth_edges, shadows) in
-        [("plain", false, false), ("shadows", false, true), ("smooth", true, false), ("both", true, true)]
-    {
-        let mut env = embody_sim::make_sim(TASK, EnvOptions { smooth_edges, shadows, ..plain.clone() })?;
+    for (label, smooth_edges, shadows) in [
+        ("plain", false, false),
+        ("shadows", false, true),
+        ("smooth", true, false),
+        ("both", true, true),
+    ] {
+        let mut env =
+            embody_sim::make_sim(TASK, EnvOptions { smooth_edges, shadows, ..plain.clone() })?;
         for size in [96, 224, 480] {
             for camera in ["front", "wrist"] {
                 let fps = best(|| {
@@ -33,9 +37,12 @@ fn main() -> embody_core::Result<()> {
         }
     }
     let action = [0.0f32, -40.0, 40.0, 70.0, 90.0, 40.0];
-    for (label, threads, camera_size) in
-        [("physics only", 1, None), ("physics only", 2, None), ("2 cameras 96", 1, Some((96, 96))), ("2 cameras 96", 2, Some((96, 96)))]
-    {
+    for (label, threads, camera_size) in [
+        ("physics only", 1, None),
+        ("physics only", 2, None),
+        ("2 cameras 96", 1, Some((96, 96))),
+        ("2 cameras 96", 2, Some((96, 96))),
+    ] {
         let num_envs = 16;
         let mut env = embody_sim::make_sim(
             TASK,
@@ -49,7 +56,10 @@ fn main() -> embody_core::Result<()> {
     }
     let start = Instant::now();
     let successes = episodes(&mut env)?;
-    println!("100 expert episodes, 2 cameras 96, all cores: {:.1} s, {successes} successes", start.elapsed().as_secs_f64());
+    println!(
+        "100 expert episodes, 2 cameras 96, all cores: {:.1} s, {successes} successes",
+        start.elapsed().as_secs_f64()
+    );
     Ok(())
 }
 

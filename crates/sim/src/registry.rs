@@ -78,9 +78,10 @@ pub fn render(
 }
 
 fn find(task_id: &str) -> Result<&'static Entry, SimError> {
-    ENTRIES.iter().find(|entry| (entry.describe)().id == task_id).ok_or_else(|| {
-        SimError::UnknownTask { id: task_id.to_owned(), known: tasks() }
-    })
+    ENTRIES
+        .iter()
+        .find(|entry| (entry.describe)().id == task_id)
+        .ok_or_else(|| SimError::UnknownTask { id: task_id.to_owned(), known: tasks() })
 }
 
 /// Loads a task, or finds it still in use: compiling a robot's meshes takes a second.

@@ -129,7 +129,8 @@ mod tests {
 
     #[test]
     fn gauss_solves() {
-        let rows = vec![vec![0.0, 2.0, 1.0, 7.0], vec![1.0, 1.0, 0.0, 3.0], vec![3.0, 0.0, 1.0, 6.0]];
+        let rows =
+            vec![vec![0.0, 2.0, 1.0, 7.0], vec![1.0, 1.0, 0.0, 3.0], vec![3.0, 0.0, 1.0, 6.0]];
         let x = gauss(rows);
         for (got, expected) in x.iter().zip([1.0, 2.0, 3.0]) {
             assert!((got - expected).abs() < 1e-12, "{x:?}");

@@ -39,7 +39,5 @@ fn rows<'a>(
         .get(key)
         .and_then(ArrayView::as_f32)
         .filter(|values| values.len() == num_envs * numel)
-        .ok_or_else(|| {
-            SimError::MissingObservation { task: task.to_owned(), key, numel }.into()
-        })
+        .ok_or_else(|| SimError::MissingObservation { task: task.to_owned(), key, numel }.into())
 }

@@ -120,7 +120,12 @@ impl Expert {
         for (address, angle) in self.chain.joints.iter().zip(home) {
             self.kinematics.qpos_mut()[*address] = angle;
         }
-        let above = self.reach([place[0] + aside[0], place[1] + aside[1]], height + above_m, turn, LEAN_RAD);
+        let above = self.reach(
+            [place[0] + aside[0], place[1] + aside[1]],
+            height + above_m,
+            turn,
+            LEAN_RAD,
+        );
         let grasp = self.reach(place, height, turn, 0.0);
         let lifted = self.reach(place, height + lifted_m, turn, LEAN_RAD);
 

@@ -99,8 +99,7 @@ impl Visibility {
         let diff = |p: i32, q: i32| (p - q) as f32;
         let dx = (nb * diff(c.y, a.y) - nc * diff(b.y, a.y)) * inv_area;
         let dy = (nc * diff(b.x, a.x) - nb * diff(c.x, a.x)) * inv_area;
-        let start =
-            a.near + dx * (px - i64::from(a.x)) as f32 + dy * (py - i64::from(a.y)) as f32;
+        let start = a.near + dx * (px - i64::from(a.x)) as f32 + dy * (py - i64::from(a.y)) as f32;
         let (dx, dy) = (dx * SUB as f32, dy * SUB as f32);
         // A sliver's slope is large; its samples still lie between its corners.
         let low = a.near.min(b.near).min(c.near);

@@ -91,11 +91,7 @@ impl Mesh {
 type Weighted = (Vec3, f32);
 
 /// Merges points that share a cell into their mean; drops faces that collapse or repeat.
-fn cluster(
-    points: &[Weighted],
-    faces: &[[u32; 3]],
-    cell: f32,
-) -> (Vec<Weighted>, Vec<[u32; 3]>) {
+fn cluster(points: &[Weighted], faces: &[[u32; 3]], cell: f32) -> (Vec<Weighted>, Vec<[u32; 3]>) {
     let mut ids: HashMap<[i32; 3], u32> = HashMap::with_capacity(points.len() / 2);
     let mut sums: Vec<Weighted> = Vec::new();
     let cluster_of: Vec<u32> = points

@@ -19,3 +19,6 @@ mod texture;
 pub(crate) use render::{Renderer, View};
 pub(crate) use scene::{Look, Scene};
 pub(crate) use shadow::{COARSE, FINE, ShadowMap};
+
+#[cfg(test)]
+mod tests;

@@ -16,7 +16,8 @@ pub(crate) fn cuboid(size: Vec3) -> Mesh {
     let positions: Vec<Vec3> = (0..8)
         .map(|i| [0, 1, 2].map(|axis| if i >> axis & 1 == 1 { size[axis] } else { -size[axis] }))
         .collect();
-    let quads = [[0, 4, 6, 2], [1, 3, 7, 5], [0, 1, 5, 4], [2, 6, 7, 3], [0, 2, 3, 1], [4, 5, 7, 6]];
+    let quads =
+        [[0, 4, 6, 2], [1, 3, 7, 5], [0, 1, 5, 4], [2, 6, 7, 3], [0, 2, 3, 1], [4, 5, 7, 6]];
     let faces: Vec<[u32; 3]> =
         quads.iter().flat_map(|[a, b, c, d]| [[*a, *b, *c], [*a, *c, *d]]).collect();
     Mesh::new(&positions, &faces)

@@ -63,10 +63,25 @@ pub(crate) struct Pinhole {
     pub cy: f32,
 }
 
+/// A camera in the world.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Eye {
+    /// Columns are view space's axes in the world.
+    pub axes: Mat3,
+    /// World, metres.
+    pub origin: Vec3,
+    pub pinhole: Pinhole,
+}
+
 impl Pinhole {
     /// The point at depth 1 seen through the centre of sample `(x, y)`.
     pub(crate) fn ray(&self, x: usize, y: usize) -> Vec3 {
         [(x as f32 + 0.5 - self.cx) / self.focal, (y as f32 + 0.5 - self.cy) / self.focal, 1.0]
+    }
+
+    /// Half the view's width and height at depth 1.
+    fn slopes(&self) -> (f32, f32) {
+        (self.cx / self.focal, self.cy / self.focal)
     }
 
     /// Position on the screen, and whether it lies inside the guard band.
@@ -85,12 +100,13 @@ fn write(pixel: &mut [u8], color: Vec3) {
     }
 }
 
-/// Rotation from world to view space and the camera's position.
-fn camera_pose(data: &Data, camera: usize) -> (Mat3, Vec3) {
-    // MuJoCo's cameras look along -z with y up; flipping both axes keeps it a rotation.
-    let m = to_mat3(&data.cam_xmat()[camera]);
-    let mat = [m[0], -m[1], -m[2], m[3], -m[4], -m[5], m[6], -m[7], -m[8]];
-    (mat, to_vec3(&data.cam_xpos()[camera]))
+impl Eye {
+    fn new(data: &Data, camera: usize, pinhole: Pinhole) -> Self {
+        // MuJoCo's cameras look along -z with y up; flipping both axes keeps it a rotation.
+        let m = to_mat3(&data.cam_xmat()[camera]);
+        let axes = [m[0], -m[1], -m[2], m[3], -m[4], -m[5], m[6], -m[7], -m[8]];
+        Self { axes, origin: to_vec3(&data.cam_xpos()[camera]), pinhole }
+    }
 }
 
 impl Renderer {
@@ -104,11 +120,10 @@ impl Renderer {
         view: View,
         out: &mut [u8],
     ) {
-        let pinhole = self.rasterise(scene, data, view);
-        let (camera, origin) = camera_pose(data, view.camera);
+        let eye = self.rasterise(scene, data, view);
         let mut lamps = std::mem::take(&mut self.lamps);
-        let shader = Shader::new(scene, data, look, shadow, camera, origin, pinhole, &mut lamps);
-        self.shade(scene, &shader, pinhole, view, out);
+        let shader = Shader::new(scene, data, look, shadow, &eye, &mut lamps);
+        self.shade(scene, &shader, eye.pinhole, view, out);
         self.lamps = lamps;
     }
 
@@ -132,8 +147,12 @@ impl Renderer {
         for (y, row) in out.chunks_exact_mut(view.width * 3).enumerate() {
             for (x, pixel) in row.chunks_exact_mut(3).enumerate() {
                 let corner = over * y * self.visible.width + over * x;
-                let cells =
-                    [corner, corner + 1, corner + self.visible.width, corner + self.visible.width + 1];
+                let cells = [
+                    corner,
+                    corner + 1,
+                    corner + self.visible.width,
+                    corner + self.visible.width + 1,
+                ];
                 let ids = cells.map(|cell| self.visible.id[cell]);
                 let mut counts = [1.0; 4];
                 // Samples of one surface count for the first of them.
@@ -209,24 +228,24 @@ impl Renderer {
         }
     }
 
-    fn rasterise(&mut self, scene: &Scene, data: &Data, view: View) -> Pinhole {
+    fn rasterise(&mut self, scene: &Scene, data: &Data, view: View) -> Eye {
         let (width, height) = (view.width * view.oversample, view.height * view.oversample);
         let focal = 0.5 * height as f32 / (0.5 * scene.fovy[view.camera]).tan();
         let pinhole = Pinhole { focal, cx: 0.5 * width as f32, cy: 0.5 * height as f32 };
         let pixel = view.oversample as f32 / focal;
-        let (camera, origin) = camera_pose(data, view.camera);
+        let eye = Eye::new(data, view.camera, pinhole);
         self.visible.clear(width, height, 0.0);
         self.placed.clear();
         self.vertices.clear();
         self.screen.clear();
         self.triangles.clear();
         // Outward-facing bounds of the view, for culling whole meshes.
-        let slope = |c: f32| (c / focal, (1.0 + (c / focal).powi(2)).sqrt());
-        let ((tx, nx), (ty, ny)) = (slope(pinhole.cx), slope(pinhole.cy));
+        let (tx, ty) = pinhole.slopes();
+        let (nx, ny) = (1f32.hypot(tx), 1f32.hypot(ty));
         for (index, item) in scene.items.iter().enumerate() {
             let mesh = &scene.meshes[item.mesh];
-            let rotation = mat_t_mat(&camera, &to_mat3(&data.geom_xmat()[item.geom]));
-            let position = mul_t(&camera, sub(to_vec3(&data.geom_xpos()[item.geom]), origin));
+            let rotation = mat_t_mat(&eye.axes, &to_mat3(&data.geom_xmat()[item.geom]));
+            let position = mul_t(&eye.axes, sub(to_vec3(&data.geom_xpos()[item.geom]), eye.origin));
             let center = add(mul(&rotation, mesh.center), position);
             let outside = center[2] + mesh.radius < scene.near
                 || center[0].abs() > tx * center[2] + mesh.radius * nx
@@ -237,22 +256,22 @@ impl Renderer {
             // The near half of the mesh decides, but nothing is looked at with a magnifying glass.
             let depth = (center[2] - 0.5 * mesh.radius).max(CLOSEST_M);
             let lod = mesh.lod(depth * pixel * view.detail);
-            self.place(scene, pinhole, (tx, ty), index, lod, rotation, position);
+            self.place(scene, pinhole, index, lod, rotation, position);
         }
-        pinhole
+        eye
     }
 
     fn place(
         &mut self,
         scene: &Scene,
         pinhole: Pinhole,
-        (tx, ty): (f32, f32),
         item: usize,
         lod: usize,
         rotation: Mat3,
         position: Vec3,
     ) {
         let mesh = &scene.meshes[scene.items[item].mesh].lods[lod];
+        let (tx, ty) = pinhole.slopes();
         let first = self.vertices.len();
         let number = self.placed.len() as u32;
         self.placed.push(Placed { item, lod, rotation, position, first });

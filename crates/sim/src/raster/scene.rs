@@ -15,7 +15,7 @@ use super::primitives;
 use super::texture::Texture;
 
 /// Planes without a size reach this far, metres.
-const ENDLESS: f32 = 10.0;
+const ENDLESS: f32 = 200.0;
 const DRAWN_GROUPS: i32 = 2;
 
 /// The drawable part of a model.

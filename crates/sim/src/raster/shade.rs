@@ -5,8 +5,8 @@
 
 use crate::mj::Data;
 
-use super::math::{Mat3, Vec3, add, cross, dot, mul, mul_t, normalize, scale, sub, to_vec3};
-use super::render::{Pinhole, Placed};
+use super::math::{Vec3, add, cross, dot, mul, mul_t, normalize, scale, sub, to_vec3};
+use super::render::{Eye, Placed};
 use super::scene::{LightColor, Look, Material, Scene};
 use super::shadow::{Placement, ShadowMap};
 
@@ -45,11 +45,10 @@ impl<'a> Shader<'a> {
         data: &Data,
         look: &'a Look,
         shadow: Option<&'a ShadowMap>,
-        camera: Mat3,
-        origin: Vec3,
-        pinhole: Pinhole,
+        eye: &Eye,
         lamps: &'a mut Vec<Lamp>,
     ) -> Self {
+        let Eye { axes: camera, origin, pinhole } = *eye;
         let caster = scene.lights.iter().position(|l| l.casts_shadow && l.directional);
         lamps.clear();
         lamps.extend(scene.lights.iter().enumerate().map(|(i, light)| {

@@ -82,9 +82,8 @@ mod tests {
 
     #[test]
     fn a_checker_seen_from_far_is_grey() {
-        let checker: Vec<u8> = (0..64u8)
-            .flat_map(|i| [if (i % 8 < 4) ^ (i / 8 < 4) { 255 } else { 0 }; 3])
-            .collect();
+        let checker: Vec<u8> =
+            (0..64u8).flat_map(|i| [if (i % 8 < 4) ^ (i / 8 < 4) { 255 } else { 0 }; 3]).collect();
         let texture = Texture::new(8, 8, 3, &checker);
         assert_eq!(texture.sample([0.125, 0.125], 0.01), [0.0; 3]);
         assert_eq!(texture.sample([0.625, 1.125], 0.01), [1.0; 3]);

@@ -68,7 +68,10 @@ pub(super) fn describe() -> TaskDescription {
             ),
         ],
         cameras: vec![
-            term("front", "u8 [H, W, 3]: from before the table, looking back and down at the field"),
+            term(
+                "front",
+                "u8 [H, W, 3]: from before the table, looking back and down at the field",
+            ),
             term("wrist", "u8 [H, W, 3]: on the gripper, looking at its jaws"),
             term("overview", "for people: the whole scene from the side"),
         ],
@@ -201,8 +204,7 @@ impl Task for PickLift {
         look.rgba[self.table_geom][..3].iter_mut().for_each(|c| *c = (*c * gain).min(1.0));
         look.light_gain = rng.random_range(0.88..=1.12);
         look.headlight_gain = rng.random_range(0.9..=1.1);
-        look.light_tilt =
-            [rng.random_range(-0.15..=0.15), rng.random_range(-0.15..=0.15), 0.0];
+        look.light_tilt = [rng.random_range(-0.15..=0.15), rng.random_range(-0.15..=0.15), 0.0];
     }
 
     fn control(&self, action: &[f32], ctrl: &mut [f64]) {

@@ -124,7 +124,7 @@ impl SimEnv {
             threads => threads,
         };
         let cameras = task.cameras();
-        let (images, image_features) = image_buffers(&description, &cameras, &options)?;
+        let mut images = Vec::new();
         let mut features = indexmap::IndexMap::new();
         let mut vectors = Vec::new();
         for term in task.observations().into_iter().filter(|t| !t.privileged || options.privileged)
@@ -138,7 +138,10 @@ impl SimEnv {
                 values: vec![0.0; num_envs * dims],
             });
         }
-        features.extend(image_features);
+        for (buffer, feature) in image_buffers(&description, &cameras, &options)? {
+            features.insert(buffer.key.clone(), feature);
+            images.push(buffer);
+        }
         let mut slots = Vec::with_capacity(num_envs);
         for env in 0..num_envs {
             let data = Data::try_new(Arc::clone(task.model()))
@@ -280,7 +283,10 @@ impl SimEnv {
             let frame = height * width * 3;
             match pool {
                 Some(pool) => pool.install(|| {
-                    slots.par_iter_mut().zip(image.pixels.par_chunks_exact_mut(frame)).for_each(draw);
+                    slots
+                        .par_iter_mut()
+                        .zip(image.pixels.par_chunks_exact_mut(frame))
+                        .for_each(draw);
                 }),
                 None => slots.iter_mut().zip(image.pixels.chunks_exact_mut(frame)).for_each(draw),
             }
@@ -445,7 +451,11 @@ impl VecEnv for SimEnv {
     }
 }
 
-fn each(pool: Option<&rayon::ThreadPool>, slots: &mut [Slot], act: impl Fn(&mut Slot) + Sync + Send) {
+fn each(
+    pool: Option<&rayon::ThreadPool>,
+    slots: &mut [Slot],
+    act: impl Fn(&mut Slot) + Sync + Send,
+) {
     match pool {
         Some(pool) => pool.install(|| slots.par_iter_mut().for_each(act)),
         None => slots.iter_mut().for_each(act),
@@ -456,8 +466,8 @@ fn image_buffers(
     description: &TaskDescription,
     cameras: &[Camera],
     options: &EnvOptions,
-) -> Result<(Vec<ImageBuffer>, Vec<(String, FeatureSpec)>)> {
-    let Some((height, width)) = options.camera_size else { return Ok((Vec::new(), Vec::new())) };
+) -> Result<Vec<(ImageBuffer, FeatureSpec)>> {
+    let Some((height, width)) = options.camera_size else { return Ok(Vec::new()) };
     let chosen: Vec<&Camera> = match &options.cameras {
         Some(names) => names
             .iter()
@@ -472,14 +482,14 @@ fn image_buffers(
             let names = ["height", "width", "channels"];
             let feature = FeatureSpec::new(DType::Image, &[height, width, 3], &names);
             let buffer = ImageBuffer {
-                key: key.clone(),
+                key,
                 camera: camera.id,
                 shape: [options.num_envs, height, width, 3],
                 pixels: vec![0; options.num_envs * height * width * 3],
             };
-            (buffer, (key, feature))
+            (buffer, feature)
         })
-        .unzip())
+        .collect())
 }
 
 fn find_camera<'a>(
@@ -517,3 +527,6 @@ fn check_length(what: &'static str, got: usize, expected: usize) -> Result<()> {
 fn bad(option: &'static str, value: usize, range: &'static str) -> embody_core::Error {
     SimError::BadOption { option, value: value.to_string(), range }.into()
 }
+
+#[cfg(test)]
+mod tests;
