@@ -125,20 +125,21 @@ impl Visibility {
                 }
                 if first < end {
                     let span = first as usize..end as usize;
-                    for (x, (near, slot)) in
-                        nears[span.clone()].iter_mut().zip(&mut ids[span.clone()]).enumerate()
-                    {
-                        let here = (base + dx * (x + span.start) as f32).clamp(low, high);
-                        let nearer = here > *near;
-                        *near = if nearer { here } else { *near };
-                        *slot = if nearer { id } else { *slot };
+                    let (nears, ids) = (&mut nears[span.clone()], &mut ids[span]);
+                    // 32-bit counters and masks: compilers turn this into vector code.
+                    let columns = first as i32..end as i32;
+                    for (x, (near, slot)) in columns.zip(nears.iter_mut().zip(ids)) {
+                        let here = (base + dx * x as f32).max(low).min(high);
+                        let mask = u32::from(here > *near).wrapping_neg();
+                        *near = f32::from_bits((here.to_bits() & mask) | (near.to_bits() & !mask));
+                        *slot = (id & mask) | (*slot & !mask);
                     }
                 }
             } else {
                 let (mut w0, mut w1, mut w2) = (row0, row1, row2);
                 for (x, (near, slot)) in nears.iter_mut().zip(ids).enumerate() {
                     if (w0 | w1 | w2) >= 0 {
-                        let here = (base + dx * x as f32).clamp(low, high);
+                        let here = (base + dx * x as i32 as f32).max(low).min(high);
                         if here > *near {
                             *near = here;
                             *slot = id;

@@ -8,11 +8,11 @@ use crate::mj::Data;
 use super::fill::{GUARD, NOTHING, ScreenVertex, Visibility, clip, snap};
 use super::math::{Mat3, Vec3, add, dot, mat_t_mat, mul, mul_t, sub, to_mat3, to_vec3};
 use super::scene::{Look, Scene};
-use super::shade::{Lamp, Shader};
+use super::shade::{Lamp, Shader, Surface};
 use super::shadow::ShadowMap;
 
 /// Levels of detail never get finer for being closer than this, metres.
-const CLOSEST_M: f32 = 0.03;
+const CLOSEST_M: f32 = 0.06;
 /// Samples whose normals differ by less than 15° share a shading.
 const SAME_NORMAL_COS: f32 = 0.966;
 
@@ -59,6 +59,8 @@ pub(crate) struct Renderer {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pinhole {
     pub focal: f32,
+    /// `1 / focal`.
+    pub inverse: f32,
     pub cx: f32,
     pub cy: f32,
 }
@@ -76,7 +78,7 @@ pub(crate) struct Eye {
 impl Pinhole {
     /// The point at depth 1 seen through the centre of sample `(x, y)`.
     pub(crate) fn ray(&self, x: usize, y: usize) -> Vec3 {
-        [(x as f32 + 0.5 - self.cx) / self.focal, (y as f32 + 0.5 - self.cy) / self.focal, 1.0]
+        [(x as f32 + 0.5 - self.cx) * self.inverse, (y as f32 + 0.5 - self.cy) * self.inverse, 1.0]
     }
 
     /// Half the view's width and height at depth 1.
@@ -135,27 +137,44 @@ impl Renderer {
         view: View,
         out: &mut [u8],
     ) {
-        let over = view.oversample;
-        if over == 1 {
+        // The triangle that was looked up last: big ones cover many pixels in a row.
+        let mut last: Option<(u32, Surface<'_>)> = None;
+        let mut color = |id: u32, near: f32, ray: Vec3| {
+            if id == NOTHING {
+                return shader.sky(ray);
+            }
+            let surface = match &last {
+                Some((known, surface)) if *known == id => surface,
+                _ => {
+                    let (placed, triangle) = self.triangles[id as usize];
+                    let placed = &self.placed[placed as usize];
+                    let found = shader.surface(placed, triangle as usize, &self.vertices);
+                    &last.insert((id, found)).1
+                }
+            };
+            shader.color(surface, ray, near)
+        };
+        if view.oversample == 1 {
             let samples = self.visible.id.iter().zip(&self.visible.near).enumerate();
             for ((i, (id, near)), pixel) in samples.zip(out.chunks_exact_mut(3)) {
                 let ray = pinhole.ray(i % view.width, i / view.width);
-                write(pixel, self.color(shader, *id, *near, ray));
+                write(pixel, color(*id, *near, ray));
             }
             return;
         }
+        let wide = self.visible.width;
         for (y, row) in out.chunks_exact_mut(view.width * 3).enumerate() {
             for (x, pixel) in row.chunks_exact_mut(3).enumerate() {
-                let corner = over * y * self.visible.width + over * x;
-                let cells = [
-                    corner,
-                    corner + 1,
-                    corner + self.visible.width,
-                    corner + self.visible.width + 1,
-                ];
+                let corner = 2 * y * wide + 2 * x;
+                let cells = [corner, corner + 1, corner + wide, corner + wide + 1];
                 let ids = cells.map(|cell| self.visible.id[cell]);
-                let mut counts = [1.0; 4];
+                let near = cells.map(|cell| self.visible.near[cell]);
+                if ids == [ids[0]; 4] {
+                    write(pixel, color(ids[0], near[0], pinhole.ray(2 * x, 2 * y)));
+                    continue;
+                }
                 // Samples of one surface count for the first of them.
+                let mut counts = [1.0; 4];
                 for sample in 1..4 {
                     let twin = (0..sample).find(|s| {
                         counts[*s] > 0.0 && self.same_surface(scene, ids[*s], ids[sample])
@@ -167,25 +186,15 @@ impl Renderer {
                 }
                 let mut sum = [0.0; 3];
                 for sample in (0..4).filter(|s| counts[*s] > 0.0) {
-                    let ray = pinhole.ray(over * x + sample % 2, over * y + sample / 2);
-                    let near = self.visible.near[cells[sample]];
-                    let color = self.color(shader, ids[sample], near, ray);
-                    for (sum, c) in sum.iter_mut().zip(color) {
+                    let ray = pinhole.ray(2 * x + sample % 2, 2 * y + sample / 2);
+                    let part = color(ids[sample], near[sample], ray);
+                    for (sum, c) in sum.iter_mut().zip(part) {
                         *sum += 0.25 * counts[sample] * c.min(1.0);
                     }
                 }
                 write(pixel, sum);
             }
         }
-    }
-
-    fn color(&self, shader: &Shader<'_>, id: u32, near: f32, ray: Vec3) -> Vec3 {
-        if id == NOTHING {
-            return shader.sky(ray);
-        }
-        let (placed, triangle) = self.triangles[id as usize];
-        let placed = &self.placed[placed as usize];
-        shader.surface(placed, triangle as usize, &self.vertices, ray, near)
     }
 
     /// Whether two triangles belong to the same mesh and look the same way.
@@ -231,7 +240,12 @@ impl Renderer {
     fn rasterise(&mut self, scene: &Scene, data: &Data, view: View) -> Eye {
         let (width, height) = (view.width * view.oversample, view.height * view.oversample);
         let focal = 0.5 * height as f32 / (0.5 * scene.fovy[view.camera]).tan();
-        let pinhole = Pinhole { focal, cx: 0.5 * width as f32, cy: 0.5 * height as f32 };
+        let pinhole = Pinhole {
+            focal,
+            inverse: 1.0 / focal,
+            cx: 0.5 * width as f32,
+            cy: 0.5 * height as f32,
+        };
         let pixel = view.oversample as f32 / focal;
         let eye = Eye::new(data, view.camera, pinhole);
         self.visible.clear(width, height, 0.0);

@@ -25,6 +25,21 @@ pub(crate) struct Lamp {
     color: LightColor,
 }
 
+/// What the points of a triangle share; view space.
+pub(crate) struct Surface<'a> {
+    placed: &'a Placed,
+    material: &'a Material,
+    rgb: Vec3,
+    shape: Shape,
+}
+
+enum Shape {
+    /// One normal.
+    Flat(Vec3),
+    /// Corners and their normals.
+    Smooth([Vec3; 3], [Vec3; 3]),
+}
+
 /// What shading needs of one frame, in view space.
 pub(crate) struct Shader<'a> {
     scene: &'a Scene,
@@ -80,37 +95,51 @@ impl<'a> Shader<'a> {
         std::array::from_fn(|i| HORIZON[i] + (ZENITH[i] - HORIZON[i]) * height)
     }
 
-    /// Colour of triangle `triangle` of `placed`, met by `ray` at inverse depth `near`.
-    pub(crate) fn surface(
+    /// Looks up all that the points of one triangle share.
+    pub(crate) fn surface<'b>(
         &self,
-        placed: &Placed,
+        placed: &'b Placed,
         triangle: usize,
-        vertices: &[Vec3],
-        ray: Vec3,
-        near: f32,
-    ) -> Vec3 {
+        vertices: &'b [Vec3],
+    ) -> Surface<'b>
+    where
+        'a: 'b,
+    {
         let item = &self.scene.items[placed.item];
         let lod = &self.scene.meshes[item.mesh].lods[placed.lod];
         let (corners, normals) = lod.triangles[triangle];
-        let point = scale(ray, 1.0 / near);
-        let mut normal = if normals[0] == normals[1] {
-            mul(&placed.rotation, lod.normals[normals[0] as usize])
+        let shape = if normals[0] == normals[1] {
+            Shape::Flat(mul(&placed.rotation, lod.normals[normals[0] as usize]))
         } else {
-            let [a, b, c] = corners.map(|v| vertices[placed.first + v as usize]);
-            let weights = barycentric(point, a, b, c);
-            let [na, nb, nc] = normals.map(|n| lod.normals[n as usize]);
-            let mean =
-                add(add(scale(na, weights[0]), scale(nb, weights[1])), scale(nc, weights[2]));
-            normalize(mul(&placed.rotation, mean))
+            Shape::Smooth(
+                corners.map(|v| vertices[placed.first + v as usize]),
+                normals.map(|n| mul(&placed.rotation, lod.normals[n as usize])),
+            )
         };
+        let [r, g, b, _] = self.look.rgba[item.geom];
+        Surface { placed, material: &item.material, rgb: [r, g, b], shape }
+    }
+
+    /// Colour of the point of `surface` that `ray` meets at inverse depth `near`.
+    pub(crate) fn color(&self, surface: &Surface<'_>, ray: Vec3, near: f32) -> Vec3 {
+        let Surface { placed, material, rgb, shape } = surface;
+        let mut base = *rgb;
+        let point = scale(ray, 1.0 / near);
         let eye = normalize(scale(ray, -1.0));
+        let mut normal = match shape {
+            Shape::Flat(normal) => *normal,
+            Shape::Smooth([a, b, c], [na, nb, nc]) => {
+                let weights = barycentric(point, *a, *b, *c);
+                let sum = add(scale(*na, weights[0]), scale(*nb, weights[1]));
+                normalize(add(sum, scale(*nc, weights[2])))
+            }
+        };
         let facing = dot(normal, eye);
         if facing < 0.0 {
             // A smoothed normal may tip over the horizon; bring it back to grazing.
             normal = normalize(sub(normal, scale(eye, facing)));
         }
-        let mut base = self.look.rgba[item.geom];
-        if let Some((texture, repeat)) = item.material.texture {
+        if let Some((texture, repeat)) = material.texture {
             let at = mul_t(&placed.rotation, sub(point, placed.position));
             let footprint = self.sample * point[2] / facing.max(0.15);
             let uv = [at[0] * repeat[0], at[1] * repeat[1]];
@@ -120,7 +149,6 @@ impl<'a> Shader<'a> {
                 *base *= texel;
             }
         }
-        let material = &item.material;
         let facing = facing.max(0.0);
         let mut light = scale(self.headlight.diffuse, facing);
         // The half vector of a light at the eye is the eye's own direction.

@@ -12,7 +12,7 @@ use super::scene::{Look, Scene};
 use super::shade::light_direction;
 
 /// Texels along each side for policy cameras; pictures for people take more.
-pub(crate) const COARSE: usize = 256;
+pub(crate) const COARSE: usize = 192;
 pub(crate) const FINE: usize = 1024;
 /// Shadows are soft, so what casts them may be coarser than a texel.
 const DETAIL: f32 = 2.2;
