@@ -123,11 +123,6 @@ impl DatasetWriter {
         self.rows.len()
     }
 
-    /// The description; shape and codec of videos may be filled in until `finish`.
-    pub fn info_mut(&mut self) -> &mut Info {
-        &mut self.info
-    }
-
     /// Fixes the order of instructions ahead of the episodes.
     pub fn declare_tasks(&mut self, tasks: &[String]) {
         for task in tasks {

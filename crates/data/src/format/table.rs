@@ -120,11 +120,6 @@ impl TableFile {
         }
         (builder.with_row_groups((first..groups.len()).collect()), from)
     }
-
-    /// The file.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
 }
 
 fn concat(
