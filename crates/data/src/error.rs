@@ -130,9 +130,14 @@ impl Hint for DataError {
                 "point at the folder that holds `meta/info.json` (LeRobot v2.0, v2.1 or v3.0)"
             }
             Self::OldVersion { path, .. } => {
-                return Some(format!("convert it first: embody data import {} TARGET", path.display()));
+                return Some(format!(
+                    "convert it first: embody data import {} TARGET",
+                    path.display()
+                ));
             }
-            Self::UnknownVersion { .. } => "this program reads v2.0, v2.1 and v3.0; ask for a newer one",
+            Self::UnknownVersion { .. } => {
+                "this program reads v2.0, v2.1 and v3.0; ask for a newer one"
+            }
             Self::Json { .. } | Self::ReadTable { .. } | Self::ReadVideo { .. } => {
                 "the file is damaged or incomplete; copy or download it again"
             }

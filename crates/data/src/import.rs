@@ -1,12 +1,13 @@
 //! Import: any known version of the layout to v3.0. Video packets and table values are copied, never
 //! encoded or rounded again.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use arrow_array::ArrayRef;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
-use embody_core::{AtomicDir, ContentHash, FeatureStats, Result, StatsMap, Task};
+use embody_core::{Array, ArrayData, AtomicDir, ContentHash, FeatureStats, Result, StatsMap, Task};
 use indexmap::IndexMap;
 use serde::Serialize;
 use serde_json::json;
@@ -118,7 +119,9 @@ pub(crate) fn v3_info(old: &Info) -> Info {
 fn actual_video_info(dataset: &Dataset, info: &mut Info, notes: &mut Vec<Finding>) -> Result<()> {
     let keys: Vec<String> = info.video_keys().map(str::to_owned).collect();
     for key in keys {
-        let Some(span) = dataset.episodes().first().and_then(|e| e.videos.get(&key)) else { continue };
+        let Some(span) = dataset.episodes().first().and_then(|e| e.videos.get(&key)) else {
+            continue;
+        };
         let video = dataset.video(&span.file)?;
         let actual = video.track().config.codec();
         if let Some(feature) = info.features.get_mut(&key) {
@@ -126,7 +129,9 @@ fn actual_video_info(dataset: &Dataset, info: &mut Info, notes: &mut Vec<Finding
             if described.codec.as_deref() != Some(actual.as_str()) {
                 let says = described.codec.as_deref().unwrap_or("nothing");
                 let text = format!("{key}: info.json says codec {says}, the file is {actual}");
-                notes.push(Finding::note("video-codec-label", text).file(dataset.relative(&span.file)));
+                notes.push(
+                    Finding::note("video-codec-label", text).file(dataset.relative(&span.file)),
+                );
                 described.codec = Some(actual);
             }
         }
@@ -134,15 +139,18 @@ fn actual_video_info(dataset: &Dataset, info: &mut Info, notes: &mut Vec<Finding
     Ok(())
 }
 
-/// Copies one episode (or the rows `keep` of it, which must be a range) to `writer`.
+/// Copies frames `keep` of an episode to `writer`; all where `None`. A range must start on a key
+/// frame of every camera ([`Dataset::key_frame_before`]).
 pub(crate) fn copy_episode(
     dataset: &Dataset,
     episode: usize,
-    stats: Option<StatsMap>,
+    keep: Option<Range<usize>>,
     writer: &mut DatasetWriter,
 ) -> Result<()> {
     let from = dataset.episode(episode)?;
-    let batch = dataset.rows(episode, None)?;
+    let keep = keep.filter(|k| *k != (0..from.length));
+    let frames = keep.clone().unwrap_or(0..from.length);
+    let batch = dataset.rows(episode, None)?.slice(frames.start, frames.len());
     let path = &from.rows.file;
     let mut columns: IndexMap<String, ArrayRef> = IndexMap::new();
     for (key, _) in dataset.info().table_features() {
@@ -153,18 +161,21 @@ pub(crate) fn copy_episode(
         })?;
         columns.insert(key.to_owned(), ArrayRef::clone(column));
     }
+    if keep.is_some() {
+        // Times count from the new first frame.
+        columns.shift_remove("timestamp");
+    }
     let (tasks, frame_tasks) = tasks_of(dataset, episode, &columns)?;
     let mut footage = Vec::new();
     for key in dataset.info().video_keys() {
-        footage.push((key.to_owned(), dataset.episode_samples(episode, key)?));
+        let (video, samples) = dataset.episode_samples(episode, key)?;
+        let samples = samples.start + frames.start..samples.start + frames.end;
+        footage.push((key.to_owned(), (video, samples)));
     }
-    let stats = match stats {
-        Some(stats) => stats,
-        None => episode_stats(dataset, episode)?,
-    };
+    let stats = episode_stats(dataset, episode, frames.clone())?;
     writer.append(NewEpisode {
         columns,
-        length: from.length,
+        length: frames.len(),
         frame_tasks: Some(frame_tasks),
         tasks,
         videos: footage
@@ -191,7 +202,7 @@ fn tasks_of(
     let column = columns.get("task_index").ok_or_else(|| bad("no column task_index".to_owned()))?;
     let int = crate::format::cast_column(column, &arrow_schema::DataType::Int64).map_err(bad)?;
     let mut tasks: Vec<String> = from.tasks.clone();
-    let mut out = Vec::with_capacity(from.length);
+    let mut out = Vec::with_capacity(int.len());
     for &index in int.as_primitive::<Int64Type>().values() {
         let text = usize::try_from(index).ok().and_then(|i| dataset.tasks().get(i));
         let text = text.ok_or_else(|| bad(format!("task_index {index} is not declared")))?;
@@ -206,37 +217,61 @@ fn tasks_of(
     Ok((tasks, out))
 }
 
-/// Statistics of one episode: tables exactly, pictures from the source where it has them, else from
-/// sampled frames.
-pub(crate) fn episode_stats(dataset: &Dataset, episode: usize) -> Result<StatsMap> {
+/// Statistics of frames of one episode: tables exactly, pictures from the source where it has them
+/// for the whole episode, else from sampled frames.
+fn episode_stats(dataset: &Dataset, episode: usize, frames: Range<usize>) -> Result<StatsMap> {
     let from = dataset.episode(episode)?;
+    let whole = frames == (0..from.length);
     let table = dataset.episode_table(episode)?;
     let mut out = StatsMap::new();
     for (key, spec) in &dataset.info().features {
         if spec.dtype.is_visual() {
-            let known = from.stats.get(key).filter(|s| s.mean.len() == 3);
+            let known = from.stats.get(key).filter(|s| s.mean.len() == 3 && whole);
             let stats = match known {
                 Some(stats) => Some(stats.clone()),
-                None => picture_stats(dataset, episode, key)?,
+                None => picture_stats(dataset, episode, key, frames.clone())?,
             };
             out.extend(stats.map(|s| (key.clone(), s)));
         } else if spec.dtype.is_numeric() {
-            out.extend(table.get(key).and_then(array_stats).map(|s| (key.clone(), s)));
+            let rows = table.get(key).map(|array| rows_of(array, &frames));
+            out.extend(rows.as_ref().and_then(array_stats).map(|s| (key.clone(), s)));
         }
     }
     Ok(out)
 }
 
+fn rows_of(array: &Array, frames: &Range<usize>) -> Array {
+    let width = array.shape.iter().skip(1).product::<usize>();
+    let range = frames.start * width..frames.end * width;
+    let data = match &array.data {
+        ArrayData::U8(v) => ArrayData::U8(v[range].to_vec()),
+        ArrayData::F32(v) => ArrayData::F32(v[range].to_vec()),
+        ArrayData::F64(v) => ArrayData::F64(v[range].to_vec()),
+        ArrayData::I64(v) => ArrayData::I64(v[range].to_vec()),
+        ArrayData::Bool(v) => ArrayData::Bool(v[range].to_vec()),
+    };
+    let mut shape = array.shape.clone();
+    shape[0] = frames.len();
+    Array { shape, data }
+}
+
 /// Statistics of sampled frames; `None` where this program can't decode the codec.
-fn picture_stats(dataset: &Dataset, episode: usize, key: &str) -> Result<Option<FeatureStats>> {
+fn picture_stats(
+    dataset: &Dataset,
+    episode: usize,
+    key: &str,
+    frames: Range<usize>,
+) -> Result<Option<FeatureStats>> {
     let from = dataset.episode(episode)?;
     let Some(span) = from.videos.get(key) else { return Ok(None) };
     if dataset.video(&span.file)?.track().config.codec() != "av1" {
         return Ok(None);
     }
     let width = dataset.info().features.get(key).and_then(|f| f.shape.get(1)).copied().unwrap_or(0);
+    let sampled: Vec<usize> =
+        sampled_frames(frames.len()).into_iter().map(|f| frames.start + f).collect();
     let mut stats = PictureStats::default();
-    dataset.visit_frames(episode, key, &sampled_frames(from.length), &mut |_, rgb| {
+    dataset.visit_frames(episode, key, &sampled, &mut |_, rgb| {
         stats.add(rgb, width);
         Ok(())
     })?;

@@ -25,7 +25,9 @@ pub use finding::{Finding, Severity};
 pub use format::{FormatVersion, Info};
 pub use import::{ImportOptions, ImportReport, import};
 pub use lineage::{Lineage, lineage};
-pub use process::{DroppedEpisode, HELD_OUT, ProcessOptions, ProcessReport, process};
+pub use process::{
+    DroppedEpisode, HELD_OUT, ProcessOptions, ProcessReport, TrimmedEpisode, process,
+};
 pub use recorder::{LeRobotRecorder, RecordReport, RecordSpec};
 pub use source::{FrameSource, SourceEpisode, SourceOptions};
 pub use validate::{Checked, DecodeCheck, ValidateOptions, ValidationReport, validate};

@@ -1,11 +1,10 @@
 //! Processing: leave out failed and broken episodes with the reason for each, split by episode,
 //! compute statistics. Kept video is copied packet by packet.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use embody_core::{
-    Array, ArrayData, AtomicDir, ContentHash, Result, Task, derive_seed,
-};
+use embody_core::{Array, ArrayData, AtomicDir, ContentHash, Result, Task, derive_seed};
 use indexmap::IndexMap;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
@@ -35,7 +34,12 @@ pub struct ProcessOptions {
     /// A frame is idle when no action dimension changes by more than this fraction of the
     /// dimension's range over the dataset.
     pub idle_threshold: f64,
-    /// Leave out episodes with fewer frames.
+    /// Cut idle frames off both ends of an episode, but for `idle_margin` of them. The cut at the
+    /// start lies on a key frame, so that no picture is encoded again.
+    pub trim_idle: bool,
+    /// Idle frames that stay at each end.
+    pub idle_margin: usize,
+    /// Leave out episodes with fewer frames (after trimming).
     pub min_frames: usize,
     /// Feature that says whether the robot moves.
     pub action_key: String,
@@ -53,6 +57,8 @@ impl Default for ProcessOptions {
             drop_broken_video: false,
             max_idle_fraction: 0.9,
             idle_threshold: 1e-3,
+            trim_idle: false,
+            idle_margin: 5,
             min_frames: 2,
             action_key: "action".to_owned(),
             held_out: 0.1,
@@ -70,6 +76,17 @@ pub struct DroppedEpisode {
     pub reasons: Vec<String>,
 }
 
+/// An episode of which idle ends were cut off.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrimmedEpisode {
+    /// Its index in the source.
+    pub episode: usize,
+    /// Frames cut off the start.
+    pub start: usize,
+    /// Frames cut off the end.
+    pub end: usize,
+}
+
 /// What processing did.
 #[derive(Debug, Clone, Serialize)]
 pub struct ProcessReport {
@@ -79,6 +96,8 @@ pub struct ProcessReport {
     pub kept: Vec<usize>,
     /// Episodes left out.
     pub dropped: Vec<DroppedEpisode>,
+    /// Episodes kept without their idle ends.
+    pub trimmed: Vec<TrimmedEpisode>,
     /// Fraction of idle frames of each source episode.
     pub idle_fraction: Vec<f64>,
     /// Episode ranges by split.
@@ -106,6 +125,7 @@ pub fn process(
     check(options, &dataset)?;
     let verdicts = judge(&dataset, options, task)?;
     let idle_fraction = verdicts.iter().map(|v| v.idle).collect();
+    let ranges: Vec<Range<usize>> = verdicts.iter().map(|v| v.keep.clone()).collect();
     let mut kept = Vec::new();
     let mut dropped = Vec::new();
     for (episode, verdict) in verdicts.into_iter().enumerate() {
@@ -117,7 +137,11 @@ pub fn process(
     }
     if kept.is_empty() {
         return Err(DataError::Request {
-            why: format!("all {} episodes of {} would be left out", dropped.len(), source.display()),
+            why: format!(
+                "all {} episodes of {} would be left out",
+                dropped.len(),
+                source.display()
+            ),
             hint: format!(
                 "the first because {}; relax the filters",
                 dropped.first().map_or_else(String::new, |d| d.reasons.join(" and "))
@@ -131,24 +155,39 @@ pub fn process(
     writer.declare_tasks(dataset.tasks());
     task.begin("process", Some(order.len() as u64), "episodes");
     for (done, &episode) in order.iter().enumerate() {
-        copy_episode(&dataset, episode, None, &mut writer)?;
+        copy_episode(&dataset, episode, Some(ranges[episode].clone()), &mut writer)?;
         task.advance("process", done as u64 + 1, "")?;
     }
     task.end("process");
     let parent = dataset.version()?;
     let parameters = serde_json::to_value(options).unwrap_or_default();
-    let frames = order.iter().map(|&e| dataset.episodes()[e].length).sum();
+    let frames = order.iter().map(|&e| ranges[e].len()).sum();
+    let cut = |&episode: &usize| {
+        let (length, keep) = (dataset.episodes()[episode].length, &ranges[episode]);
+        let (start, end) = (keep.start, length - keep.end);
+        (start + end > 0).then_some(TrimmedEpisode { episode, start, end })
+    };
+    let trimmed = order.iter().filter_map(cut).collect();
     let (lineage, _) =
         writer.finish(splits.clone(), Some(parent.clone()), "process", parameters, task)?;
     let path = staging.commit()?;
     let version = lineage.version;
-    Ok(ProcessReport { path, kept: order, dropped, idle_fraction, splits, frames, parent, version })
+    Ok(ProcessReport {
+        path,
+        kept: order,
+        dropped,
+        trimmed,
+        idle_fraction,
+        splits,
+        frames,
+        parent,
+        version,
+    })
 }
 
 fn check(options: &ProcessOptions, dataset: &Dataset) -> Result<()> {
-    let refuse = |why: String, hint: String| -> Result<()> {
-        Err(DataError::Request { why, hint }.into())
-    };
+    let refuse =
+        |why: String, hint: String| -> Result<()> { Err(DataError::Request { why, hint }.into()) };
     for (name, value) in [
         ("max_idle_fraction", options.max_idle_fraction),
         ("idle_threshold", options.idle_threshold),
@@ -177,6 +216,7 @@ fn check(options: &ProcessOptions, dataset: &Dataset) -> Result<()> {
 struct Verdict {
     reasons: Vec<String>,
     idle: f64,
+    keep: Range<usize>,
 }
 
 /// Reads every table once and says of each episode why it is left out.
@@ -186,13 +226,9 @@ fn judge(dataset: &Dataset, options: &ProcessOptions, task: Task<'_>) -> Result<
     task.begin("filter", Some(total as u64), "episodes");
     let mut out = Vec::with_capacity(total);
     for (number, episode) in dataset.episodes().iter().enumerate() {
-        let mut verdict = Verdict::default();
+        let mut verdict = Verdict { keep: 0..episode.length, ..Verdict::default() };
         if options.drop_failed && episode.outcome.success == Some(false) {
             verdict.reasons.push("the task was not achieved".to_owned());
-        }
-        if episode.length < options.min_frames {
-            let text = format!("{} frames, fewer than {}", episode.length, options.min_frames);
-            verdict.reasons.push(text);
         }
         if options.drop_broken_video {
             let keys = dataset.info().video_keys();
@@ -217,14 +253,22 @@ fn judge(dataset: &Dataset, options: &ProcessOptions, task: Task<'_>) -> Result<
             }
             verdict.reasons.push(text);
         } else if let Some(actions) = table.get(&options.action_key) {
-            verdict.idle = idle_fraction(actions, &ranges, options.idle_threshold);
+            let still = still_steps(actions, &ranges, options.idle_threshold);
+            let steps = still.len().max(1) as f64;
+            verdict.idle = still.iter().filter(|s| **s).count() as f64 / steps;
             if verdict.idle > options.max_idle_fraction {
                 verdict.reasons.push(format!(
                     "{:.0} % of frames are idle, more than {:.0} %",
                     verdict.idle * 100.0,
                     options.max_idle_fraction * 100.0
                 ));
+            } else if options.trim_idle && verdict.reasons.is_empty() {
+                verdict.keep = moving(dataset, number, &still, options.idle_margin)?;
             }
+        }
+        if verdict.keep.len() < options.min_frames {
+            let text = format!("{} frames, fewer than {}", verdict.keep.len(), options.min_frames);
+            verdict.reasons.push(text);
         }
         out.push(verdict);
         task.advance("filter", number as u64 + 1, "")?;
@@ -276,26 +320,35 @@ fn action_ranges(dataset: &Dataset, options: &ProcessOptions) -> Result<Vec<f64>
     Ok(low.iter().zip(&high).map(|(l, h)| (h - l).max(0.0)).collect())
 }
 
-/// Fraction of steps in which no dimension moves by more than `threshold` of its range.
-fn idle_fraction(actions: &Array, ranges: &[f64], threshold: f64) -> f64 {
+/// Of each step from a frame to the next: whether no dimension moves by more than `threshold` of its
+/// range.
+fn still_steps(actions: &Array, ranges: &[f64], threshold: f64) -> Vec<bool> {
     let width = ranges.len().max(1);
     let values = values(actions);
     let rows: Vec<&[f64]> = values.chunks_exact(width).collect();
-    let steps = rows.len().saturating_sub(1);
-    if steps == 0 {
-        return 0.0;
-    }
-    let still = rows
-        .windows(2)
-        .filter(|pair| {
-            pair[0]
-                .iter()
-                .zip(pair[1])
-                .zip(ranges)
-                .all(|((a, b), range)| (a - b).abs() <= threshold * range)
+    rows.windows(2)
+        .map(|pair| {
+            let moves = pair[0].iter().zip(pair[1]).zip(ranges);
+            moves.into_iter().all(|((a, b), range)| (a - b).abs() <= threshold * range)
         })
-        .count();
-    still as f64 / steps as f64
+        .collect()
+}
+
+/// The frames from the first step that moves to the last, and `margin` more at each end.
+fn moving(
+    dataset: &Dataset,
+    episode: usize,
+    still: &[bool],
+    margin: usize,
+) -> Result<Range<usize>> {
+    let length = dataset.episode(episode)?.length;
+    let first = still.iter().position(|s| !s);
+    let last = still.iter().rposition(|s| !s);
+    let (Some(first), Some(last)) = (first, last) else { return Ok(0..length) };
+    let end = (last + 2 + margin).min(length);
+    let start = first.saturating_sub(margin);
+    let start = if start == 0 { 0 } else { dataset.key_frame_before(episode, start)? };
+    Ok(start..end)
 }
 
 /// Chooses the held-out episodes and orders train first; inside a split the order stays.
@@ -323,4 +376,3 @@ fn split(kept: &[usize], options: &ProcessOptions) -> (Vec<usize>, IndexMap<Stri
     }
     (order, splits)
 }
-

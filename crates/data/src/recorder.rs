@@ -114,7 +114,9 @@ impl LeRobotRecorder {
                 DType::Video => {
                     let [height, width, 3] = feature.shape[..] else {
                         let shape = &feature.shape;
-                        return Err(refuse(format!("camera {key:?} has shape {shape:?}, not [h, w, 3]")));
+                        return Err(refuse(format!(
+                            "camera {key:?} has shape {shape:?}, not [h, w, 3]"
+                        )));
                     };
                     cameras.insert(
                         key.clone(),
@@ -122,7 +124,10 @@ impl LeRobotRecorder {
                     );
                 }
                 DType::Image | DType::String => {
-                    return Err(refuse(format!("feature {key:?}: {:?} can't be recorded", feature.dtype)));
+                    return Err(refuse(format!(
+                        "feature {key:?}: {:?} can't be recorded",
+                        feature.dtype
+                    )));
                 }
                 _ if feature.numel() == 0 || feature.shape.len() > 5 => {
                     return Err(refuse(format!("feature {key:?} has shape {:?}", feature.shape)));
@@ -172,8 +177,7 @@ impl LeRobotRecorder {
         let cancel = CancelToken::default();
         let task = Task { progress: &NoProgress, cancel: &cancel };
         let parameters = std::mem::take(&mut self.spec.parameters);
-        let (lineage, _) =
-            self.writer.finish(IndexMap::new(), None, "record", parameters, task)?;
+        let (lineage, _) = self.writer.finish(IndexMap::new(), None, "record", parameters, task)?;
         let path = self.target.commit()?;
         Ok(RecordReport { path, episodes, frames, version: lineage.version })
     }
@@ -194,9 +198,7 @@ impl LeRobotRecorder {
             shape.extend(&spec.shape);
             let array = Array { shape, data };
             if spec.dtype.is_numeric() {
-                if let Some(s) = array_stats(&array) {
-                    stats.insert(key.clone(), s);
-                }
+                stats.extend(array_stats(&array).map(|s| (key.clone(), s)));
             }
             columns.insert(key.clone(), self.column(&key, spec, array.data)?);
         }
@@ -217,7 +219,9 @@ impl LeRobotRecorder {
             }
             stats.insert(key, pictures.finish());
         }
-        reserved_stats(&mut stats, open.length, self.spec.fps, self.writer.episodes(), self.frames);
+        let task = self.writer.task_index(&open.task);
+        let places = [self.writer.episodes(), self.frames, task].map(|n| n as i64);
+        reserved_stats(&mut stats, open.length, self.spec.fps, places);
         self.frames += open.length;
         self.writer.append(NewEpisode {
             columns,
@@ -260,7 +264,7 @@ impl LeRobotRecorder {
 }
 
 /// Statistics of the columns that the writer makes.
-fn reserved_stats(stats: &mut StatsMap, length: usize, fps: f64, episode: usize, first: usize) {
+fn reserved_stats(stats: &mut StatsMap, length: usize, fps: f64, [episode, first, task]: [i64; 3]) {
     let mut add = |key: &str, data: ArrayData| {
         if let Some(s) = array_stats(&Array { shape: vec![length, 1], data }) {
             stats.insert(key.to_owned(), s);
@@ -268,8 +272,9 @@ fn reserved_stats(stats: &mut StatsMap, length: usize, fps: f64, episode: usize,
     };
     add("timestamp", ArrayData::F32((0..length).map(|i| (i as f64 / fps) as f32).collect()));
     add("frame_index", ArrayData::I64((0..length as i64).collect()));
-    add("episode_index", ArrayData::I64(vec![episode as i64; length]));
-    add("index", ArrayData::I64((first as i64..(first + length) as i64).collect()));
+    add("episode_index", ArrayData::I64(vec![episode; length]));
+    add("index", ArrayData::I64((first..first + length as i64).collect()));
+    add("task_index", ArrayData::I64(vec![task; length]));
 }
 
 fn video_info(camera: &SegmentEncoder, spec: &RecordSpec) -> VideoInfo {
@@ -325,7 +330,10 @@ impl Recorder for LeRobotRecorder {
         for (key, value) in values {
             let Some(spec) = self.spec.features.get(*key) else {
                 let known: Vec<_> = self.spec.features.keys().map(String::as_str).collect();
-                return Err(refuse(format!("unknown feature {key:?}, declared are {}", known.join(", "))));
+                return Err(refuse(format!(
+                    "unknown feature {key:?}, declared are {}",
+                    known.join(", ")
+                )));
             };
             check(spec, value).map_err(|why| refuse(format!("feature {key:?} {why}")))?;
         }
@@ -397,7 +405,9 @@ fn check(spec: &FeatureSpec, value: &ArrayView<'_>) -> std::result::Result<(), S
             v.len(),
             v.iter().all(|x| x.is_finite()),
         ),
-        DataView::F64(v) => (spec.dtype == DType::Float64, v.len(), v.iter().all(|x| x.is_finite())),
+        DataView::F64(v) => {
+            (spec.dtype == DType::Float64, v.len(), v.iter().all(|x| x.is_finite()))
+        }
         DataView::I64(v) => (
             spec.dtype.is_numeric()
                 && !matches!(

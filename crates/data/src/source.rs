@@ -98,8 +98,11 @@ impl FrameSource {
             episodes.push(SourceEpisode { episode, frames: from..from + length });
         }
         let tables = read_tables(&dataset, &features, &episodes)?;
-        let keys: Vec<&str> =
-            features.iter().filter(|(_, f)| f.dtype == DType::Video).map(|(k, _)| k.as_str()).collect();
+        let keys: Vec<&str> = features
+            .iter()
+            .filter(|(_, f)| f.dtype == DType::Video)
+            .map(|(k, _)| k.as_str())
+            .collect();
         check_memory(&features, episode_of.len(), options)?;
         let mut pictures = IndexMap::new();
         for key in keys {
@@ -179,10 +182,10 @@ impl BatchSource for FrameSource {
             let mut shape = vec![indices.len()];
             shape.extend(window.map(Vec::len));
             shape.extend(&spec.shape);
-            let slot = out.arrays.entry(key.clone()).or_insert_with(|| Array {
-                shape: Vec::new(),
-                data: ArrayData::U8(Vec::new()),
-            });
+            let slot = out
+                .arrays
+                .entry(key.clone())
+                .or_insert_with(|| Array { shape: Vec::new(), data: ArrayData::U8(Vec::new()) });
             slot.shape = shape;
             if let Some(pictures) = self.pictures.get(key) {
                 let frame = spec.numel();
@@ -274,7 +277,10 @@ fn chosen(dataset: &Dataset, options: &SourceOptions) -> Result<Features> {
             }
             DType::Image | DType::String => {
                 return Err(DataError::Request {
-                    why: format!("input {key:?} is of type {:?}, which can't be trained on", spec.dtype),
+                    why: format!(
+                        "input {key:?} is of type {:?}, which can't be trained on",
+                        spec.dtype
+                    ),
                     hint: "leave it out of the inputs".to_owned(),
                 }
                 .into());

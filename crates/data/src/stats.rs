@@ -161,11 +161,7 @@ struct Histogram {
 impl Histogram {
     fn new(moments: &Moments) -> Self {
         let dims = moments.mean.len();
-        Self {
-            min: moments.min.clone(),
-            max: moments.max.clone(),
-            counts: vec![0; dims * BINS],
-        }
+        Self { min: moments.min.clone(), max: moments.max.clone(), counts: vec![0; dims * BINS] }
     }
 
     fn add(&mut self, array: &Array) {
@@ -219,7 +215,8 @@ pub(crate) fn dataset_stats(
     for &episode in episodes {
         task.cancel.check()?;
         for (key, array) in dataset.columns(episode, &keys)? {
-            let entry = moments.entry(known(&keys, &key)).or_insert_with(|| Moments::new(width(&array)));
+            let entry =
+                moments.entry(known(&keys, &key)).or_insert_with(|| Moments::new(width(&array)));
             entry.add(&array);
         }
     }
@@ -261,9 +258,7 @@ fn known<'a>(keys: &[&'a str], key: &str) -> &'a str {
 pub(crate) fn merge(parts: &[&FeatureStats]) -> Option<FeatureStats> {
     let first = parts.first()?;
     let dims = first.mean.len();
-    let fits = |s: &FeatureStats| {
-        [&s.mean, &s.std, &s.min, &s.max].iter().all(|v| v.len() == dims)
-    };
+    let fits = |s: &FeatureStats| [&s.mean, &s.std, &s.min, &s.max].iter().all(|v| v.len() == dims);
     if dims == 0 || !parts.iter().all(|s| fits(s)) {
         return None;
     }
@@ -351,7 +346,8 @@ impl PictureStats {
         for levels in self.levels.iter() {
             let total = levels.iter().sum::<u64>().max(1) as f64;
             let value = |i: usize| i as f64 / 255.0;
-            let mean = levels.iter().enumerate().map(|(i, &n)| value(i) * n as f64).sum::<f64>() / total;
+            let mean =
+                levels.iter().enumerate().map(|(i, &n)| value(i) * n as f64).sum::<f64>() / total;
             let var = levels
                 .iter()
                 .enumerate()

@@ -126,9 +126,14 @@ impl DatasetWriter {
     /// Fixes the order of instructions ahead of the episodes.
     pub fn declare_tasks(&mut self, tasks: &[String]) {
         for task in tasks {
-            let next = self.tasks.len();
-            self.tasks.entry(task.clone()).or_insert(next);
+            self.task_index(task);
         }
+    }
+
+    /// Index of an instruction, declaring it where it is new.
+    pub fn task_index(&mut self, task: &str) -> usize {
+        let next = self.tasks.len();
+        *self.tasks.entry(task.to_owned()).or_insert(next)
     }
 
     /// Appends an episode.
@@ -201,9 +206,8 @@ impl DatasetWriter {
             })?;
             columns.push(column);
         }
-        RecordBatch::try_new(Arc::clone(&self.schema), columns).map_err(|e| {
-            DataError::Record { episode: index, frame: 0, why: e.to_string() }.into()
-        })
+        RecordBatch::try_new(Arc::clone(&self.schema), columns)
+            .map_err(|e| DataError::Record { episode: index, frame: 0, why: e.to_string() }.into())
     }
 
     fn place(&self, number: usize) -> (usize, usize) {
@@ -265,9 +269,11 @@ impl DatasetWriter {
             ),
         };
         let limit = self.info.video_files_size_in_mb.unwrap_or(200.0) * MB;
-        let full = self.videos.get(key).and_then(|s| s.open.as_ref()).is_some_and(|(_, w)| {
-            w.config() != config || (w.bytes() + bytes) as f64 > limit
-        });
+        let full = self
+            .videos
+            .get(key)
+            .and_then(|s| s.open.as_ref())
+            .is_some_and(|(_, w)| w.config() != config || (w.bytes() + bytes) as f64 > limit);
         if full {
             self.close_video(key)?;
         }

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Mutex, OnceLock};
 
-use arrow_array::{Array as _, RecordBatch};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int64Type, UInt64Type};
+use arrow_array::{Array as _, RecordBatch};
 use arrow_schema::DataType;
 use embody_core::{EpisodeOutcome, FeatureStats, Result, StatsMap};
 use indexmap::IndexMap;
@@ -28,11 +28,8 @@ pub(crate) fn load(root: &Path) -> Result<(Dataset, Vec<Finding>)> {
     let mut findings = Vec::new();
     check_info(&info, &mut findings);
     let stats_path = root.join("meta/stats.json");
-    let mut stats = if stats_path.exists() {
-        parse_stats(&read_json(&stats_path)?)
-    } else {
-        StatsMap::new()
-    };
+    let mut stats =
+        if stats_path.exists() { parse_stats(&read_json(&stats_path)?) } else { StatsMap::new() };
     let (tasks, episodes) = match format {
         FormatVersion::V30 => {
             let tasks = read_tasks(&root.join("meta/tasks.parquet"))?;
@@ -103,7 +100,10 @@ fn check_info(info: &Info, findings: &mut Vec<Finding>) {
             push(Finding::error("feature-name", format!("feature name {key:?} contains `/`")));
         }
         if spec.shape.contains(&0) {
-            push(Finding::error("feature-shape", format!("feature {key:?} has shape {:?}", spec.shape)));
+            push(Finding::error(
+                "feature-shape",
+                format!("feature {key:?} has shape {:?}", spec.shape),
+            ));
         }
     }
     if info.video_keys().next().is_some() && info.video_path.is_none() {
@@ -166,14 +166,19 @@ fn check_files(dataset: &Dataset, findings: &mut Vec<Finding>) {
     let mut known: HashMap<&Path, bool> = HashMap::new();
     for episode in &dataset.episodes {
         let video = episode.videos.values().map(|v| (v.file.as_path(), "video-missing"));
-        for (file, code) in [(episode.rows.file.as_path(), "data-missing")].into_iter().chain(video) {
+        for (file, code) in [(episode.rows.file.as_path(), "data-missing")].into_iter().chain(video)
+        {
             if *known.entry(file).or_insert_with(|| file.is_file()) {
                 continue;
             }
             if findings.iter().any(|f| f.file.as_deref() == Some(&dataset.relative(file))) {
                 continue;
             }
-            let text = if code == "video-missing" { "video file is missing" } else { "data file is missing" };
+            let text = if code == "video-missing" {
+                "video file is missing"
+            } else {
+                "data file is missing"
+            };
             let mut finding = Finding::error(code, text)
                 .file(dataset.relative(file))
                 .episode(episode.index)
@@ -226,8 +231,9 @@ fn episodes_v2(root: &Path, info: &Info, format: FormatVersion) -> Result<Vec<Ep
         .map(|line| {
             let index = line.episode_index;
             let chunk = index / info.chunks_size.max(1);
-            let data = fill(&info.data_path, &[("episode_chunk", &chunk), ("episode_index", &index)])
-                .map_err(template)?;
+            let data =
+                fill(&info.data_path, &[("episode_chunk", &chunk), ("episode_index", &index)])
+                    .map_err(template)?;
             let mut videos = IndexMap::new();
             for key in info.video_keys() {
                 let path = fill(
@@ -355,10 +361,7 @@ impl Rows<'_> {
         let length = self.int("length", row)?;
         let global = self.int("dataset_from_index", row)?..self.int("dataset_to_index", row)?;
         if global.start > global.end {
-            return Err(self.bad(format!(
-                "episode {index}: rows {}..{}",
-                global.start, global.end
-            )));
+            return Err(self.bad(format!("episode {index}: rows {}..{}", global.start, global.end)));
         }
         let (chunk, file) = (self.int("data/chunk_index", row)?, self.int("data/file_index", row)?);
         let data = fill(&info.data_path, &[("chunk_index", &chunk), ("file_index", &file)])
@@ -399,9 +402,7 @@ impl Rows<'_> {
 
     fn outcome(&self, row: usize) -> EpisodeOutcome {
         let valid = |name: &str, kind: &DataType| {
-            self.batch
-                .column_by_name(name)
-                .filter(|c| c.data_type() == kind && c.is_valid(row))
+            self.batch.column_by_name(name).filter(|c| c.data_type() == kind && c.is_valid(row))
         };
         EpisodeOutcome {
             success: valid("embody/success", &DataType::Boolean).map(|c| c.as_boolean().value(row)),
@@ -448,7 +449,9 @@ impl Rows<'_> {
 /// Innermost numbers of (nested) lists.
 fn leaves(column: &arrow_array::ArrayRef) -> Vec<f64> {
     match column.data_type() {
-        DataType::List(_) => column.as_list::<i32>().iter().flatten().flat_map(|v| leaves(&v)).collect(),
+        DataType::List(_) => {
+            column.as_list::<i32>().iter().flatten().flat_map(|v| leaves(&v)).collect()
+        }
         DataType::LargeList(_) => {
             column.as_list::<i64>().iter().flatten().flat_map(|v| leaves(&v)).collect()
         }

@@ -219,7 +219,8 @@ pub(crate) fn finding_error(root: &Path, finding: Finding) -> embody_core::Error
     let hint = finding.hint.unwrap_or_else(|| {
         format!("see everything that is wrong: embody data validate {}", root.display())
     });
-    embody_core::Error::new(format!("{}: {place}{}", path.display(), finding.message)).with_hint(hint)
+    embody_core::Error::new(format!("{}: {place}{}", path.display(), finding.message))
+        .with_hint(hint)
 }
 
 /// The layout version at `path`.
@@ -238,7 +239,6 @@ pub fn detect_format(path: &Path) -> Result<FormatVersion> {
     }
     let value: serde_json::Value = read_json(&info)?;
     let version = value.get("codebase_version").and_then(|v| v.as_str()).unwrap_or("none");
-    FormatVersion::parse(version).ok_or_else(|| {
-        DataError::UnknownVersion { path: info, version: version.to_owned() }.into()
-    })
+    FormatVersion::parse(version)
+        .ok_or_else(|| DataError::UnknownVersion { path: info, version: version.to_owned() }.into())
 }

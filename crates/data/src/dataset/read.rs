@@ -85,7 +85,8 @@ impl Dataset {
                     why: format!("episode {episode}: column {key:?} {why}"),
                     hint: "the table contradicts meta/info.json: run embody data validate",
                 };
-                let spec = self.info.features.get(*key).ok_or_else(|| wrong("is not declared".into()))?;
+                let spec =
+                    self.info.features.get(*key).ok_or_else(|| wrong("is not declared".into()))?;
                 let column = batch.column_by_name(key).ok_or_else(|| wrong("is missing".into()))?;
                 Ok(((*key).to_owned(), array_of(column, spec).map_err(wrong)?))
             })
@@ -144,7 +145,12 @@ impl Dataset {
     /// # Errors
     /// When a frame is missing, the stream is damaged, or the codec is not AV1; each names the file,
     /// episode and frame.
-    pub fn decode_frames(&self, episode: usize, key: &str, frames: &[usize]) -> Result<Vec<Vec<u8>>> {
+    pub fn decode_frames(
+        &self,
+        episode: usize,
+        key: &str,
+        frames: &[usize],
+    ) -> Result<Vec<Vec<u8>>> {
         let mut out = vec![Vec::new(); frames.len()];
         self.visit_frames(episode, key, frames, &mut |position, rgb| {
             out[position] = rgb.to_vec();
@@ -169,10 +175,8 @@ impl Dataset {
         let name = |position: usize| (episode, frames[order[position]]);
         decode_frames(&video, &sorted, &name, &mut |position, rgb| {
             if rgb.len() != shape.iter().product::<usize>() {
-                let why = format!(
-                    "the picture has {} pixels, info.json says {shape:?}",
-                    rgb.len() / 3
-                );
+                let why =
+                    format!("the picture has {} pixels, info.json says {shape:?}", rgb.len() / 3);
                 let hint = "the video's size contradicts meta/info.json: run embody data validate";
                 return Err(video.frame_error(name(position), why, hint).into());
             }
@@ -200,6 +204,19 @@ impl Dataset {
         write().map_err(|e| {
             DataError::ReadVideo { path: video.path().to_owned(), why: e.to_string() }.into()
         })
+    }
+
+    /// The last frame at or before `frame` where every camera of an episode has a key frame.
+    pub(crate) fn key_frame_before(&self, episode: usize, frame: usize) -> Result<usize> {
+        let keys: Vec<String> = self.info.video_keys().map(str::to_owned).collect();
+        let mut spans = Vec::new();
+        for key in &keys {
+            spans.push(self.episode_samples(episode, key)?);
+        }
+        let all_sync = |f: usize| {
+            spans.iter().all(|(video, range)| video.track().samples[range.start + f].sync)
+        };
+        Ok((0..=frame).rev().find(|&f| all_sync(f)).unwrap_or(0))
     }
 
     /// The samples (decoding order) that make up an episode of a camera, checked: as many as rows,

@@ -1,6 +1,7 @@
-//! Statistics as LeRobot spells them in JSON: vectors flat, images `[3][1][1]`, `count` a list.
+//! Statistics as LeRobot spells them in JSON: nested like the feature's value, images `[3][1][1]`,
+//! `count` a list.
 
-use embody_core::{FeatureStats, Features, StatsMap};
+use embody_core::{FeatureSpec, FeatureStats, Features, StatsMap};
 use serde_json::{Map, Value, json};
 
 /// Statistics from `stats.json` or one `stats` object of `episodes_stats.jsonl`. Entries that make
@@ -46,20 +47,40 @@ fn flatten(value: &Value, out: &mut Vec<f64>) {
 pub(crate) fn stats_to_json(stats: &StatsMap, features: &Features) -> Value {
     let mut out = Map::new();
     for (key, stats) in stats {
-        let visual = features.get(key).is_some_and(|f| f.dtype.is_visual());
-        let shape = |values: &[f64]| -> Value {
-            if visual { values.iter().map(|v| json!([[v]])).collect() } else { json!(values) }
-        };
+        let inner = features.get(key).map(inner_shape).unwrap_or_default();
         let mut entry = Map::new();
         for (name, values) in entries(stats) {
             if !values.is_empty() {
-                entry.insert(name.to_owned(), shape(values));
+                entry.insert(name.to_owned(), nest(values, &inner));
             }
         }
         entry.insert("count".to_owned(), json!([stats.count]));
         out.insert(key.clone(), Value::Object(entry));
     }
     Value::Object(out)
+}
+
+/// Extents of a statistic's axes after the first: `[1, 1]` for pictures, none for vectors.
+pub(crate) fn inner_shape(spec: &FeatureSpec) -> Vec<usize> {
+    if spec.dtype.is_visual() { vec![1, 1] } else { spec.shape.iter().skip(1).copied().collect() }
+}
+
+fn nest(values: &[f64], inner: &[usize]) -> Value {
+    let step: usize = inner.iter().product();
+    if inner.is_empty() || step == 0 || !values.len().is_multiple_of(step) {
+        return json!(values);
+    }
+    values.chunks_exact(step).map(|part| nest_one(part, inner)).collect()
+}
+
+fn nest_one(values: &[f64], shape: &[usize]) -> Value {
+    match shape {
+        [] | [_] => json!(values),
+        [_, rest @ ..] => {
+            let step = rest.iter().product::<usize>().max(1);
+            values.chunks_exact(step).map(|part| nest_one(part, rest)).collect()
+        }
+    }
 }
 
 /// Named vectors of one feature's statistics, in LeRobot's order.

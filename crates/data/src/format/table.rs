@@ -17,10 +17,10 @@ use arrow_array::{Array as _, ArrayRef, FixedSizeListArray, RecordBatch, RecordB
 use arrow_schema::{DataType, Field, Fields, Schema, SchemaRef};
 use embody_core::{Array, ArrayData, DType, FeatureSpec, IoContext, Result};
 use parquet::arrow::ArrowWriter;
+use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
 };
-use parquet::arrow::ProjectionMask;
 use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
 use serde_json::json;
@@ -32,7 +32,6 @@ use crate::error::{DataError, read_table};
 #[derive(Clone)]
 pub(crate) struct TableFile {
     path: PathBuf,
-    file: Arc<File>,
     metadata: ArrowReaderMetadata,
 }
 
@@ -42,7 +41,7 @@ impl TableFile {
         let file = File::open(path).at("open table", path)?;
         let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new())
             .map_err(|e| read_table(path, e))?;
-        Ok(Self { path: path.to_owned(), file: Arc::new(file), metadata })
+        Ok(Self { path: path.to_owned(), metadata })
     }
 
     /// Number of rows.
@@ -58,7 +57,8 @@ impl TableFile {
     /// Rows `from..from + count` of the named columns (all where `None`), as one batch.
     pub fn read(&self, from: usize, count: usize, columns: Option<&[&str]>) -> Result<RecordBatch> {
         let fail = |e: &dyn std::fmt::Display| read_table(&self.path, e);
-        let file = self.file.try_clone().at("open table", &self.path)?;
+        // Opened anew: a cloned handle would share its position with readers on other threads.
+        let file = File::open(&self.path).at("open table", &self.path)?;
         let mut builder =
             ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone());
         if let Some(columns) = columns {
@@ -133,12 +133,18 @@ fn concat(
 }
 
 /// A column as a plain array `[rows, …]`, or why it can't be one (strings, images, gaps).
-pub(crate) fn array_of(column: &ArrayRef, spec: &FeatureSpec) -> std::result::Result<Array, String> {
+pub(crate) fn array_of(
+    column: &ArrayRef,
+    spec: &FeatureSpec,
+) -> std::result::Result<Array, String> {
     let rows = column.len();
     let (values, per_row) = flatten(column)?;
     let want = spec.numel();
     if per_row != want && rows > 0 {
-        return Err(format!("rows hold {per_row} values, the feature's shape {:?} has {want}", spec.shape));
+        return Err(format!(
+            "rows hold {per_row} values, the feature's shape {:?} has {want}",
+            spec.shape
+        ));
     }
     if values.null_count() > 0 {
         return Err("has empty (null) values".to_owned());
@@ -277,7 +283,10 @@ fn item(inner: DataType) -> Arc<Field> {
 }
 
 /// Wraps values row by row into lists of a column's type; `shape` as in [`FeatureSpec::shape`].
-pub(crate) fn fixed_list(values: ArrayRef, shape: &[usize]) -> std::result::Result<ArrayRef, String> {
+pub(crate) fn fixed_list(
+    values: ArrayRef,
+    shape: &[usize],
+) -> std::result::Result<ArrayRef, String> {
     if shape.is_empty() || shape == [1] {
         return Ok(values);
     }
@@ -289,10 +298,11 @@ pub(crate) fn fixed_list(values: ArrayRef, shape: &[usize]) -> std::result::Resu
     }
     let mut column = values;
     for &extent in shape.iter().rev() {
-        if extent == 0 || column.len() % extent != 0 {
+        if extent == 0 || !column.len().is_multiple_of(extent) {
             return Err(format!("{} values do not divide by {extent}", column.len()));
         }
-        let offsets = arrow_buffer::OffsetBuffer::from_repeated_length(extent, column.len() / extent);
+        let offsets =
+            arrow_buffer::OffsetBuffer::from_repeated_length(extent, column.len() / extent);
         let field = item(column.data_type().clone());
         column = arrow_array::ListArray::try_new(field, offsets, column, None)
             .map(|a| Arc::new(a) as ArrayRef)

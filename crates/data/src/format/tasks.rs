@@ -79,7 +79,10 @@ pub(crate) fn write_tasks(path: &Path, tasks: &[String]) -> Result<()> {
             Field::new("task_index", DataType::Int64, true),
             Field::new("task", DataType::Utf8, true),
         ])
-        .with_metadata(std::collections::HashMap::from([("pandas".to_owned(), pandas.to_string())])),
+        .with_metadata(std::collections::HashMap::from([(
+            "pandas".to_owned(),
+            pandas.to_string(),
+        )])),
     );
     let columns: Vec<ArrayRef> = vec![
         Arc::new(Int64Array::from_iter_values(0..tasks.len() as i64)),

@@ -106,13 +106,8 @@ fn read_trak(trak: &[u8]) -> Res<Option<Track>> {
     let stsd = need(stbl, &[b"stsd"])?;
     let sample_entry = first_entry(stsd)?;
     let (width, height) = (be16(sample_entry, 32)?, be16(sample_entry, 34)?);
-    let config = TrackConfig {
-        timescale,
-        sample_entry: sample_entry.to_vec(),
-        width,
-        height,
-        media_time,
-    };
+    let config =
+        TrackConfig { timescale, sample_entry: sample_entry.to_vec(), width, height, media_time };
     Ok(Some(Track { samples: read_samples(stbl, media_time)?, config }))
 }
 
@@ -123,11 +118,8 @@ fn edit_start(elst: &[u8]) -> Res<i64> {
     let step = if wide { 20 } else { 12 };
     for i in 0..count {
         let at = 8 + i * step;
-        let time = if wide {
-            be64(elst, at + 8)? as i64
-        } else {
-            i64::from(be32(elst, at + 4)? as i32)
-        };
+        let time =
+            if wide { be64(elst, at + 8)? as i64 } else { i64::from(be32(elst, at + 4)? as i32) };
         if time >= 0 {
             return Ok(time);
         }

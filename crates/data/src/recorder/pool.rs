@@ -62,10 +62,10 @@ impl Pool {
     /// Queues a segment; waits while the queue is full.
     pub fn submit(&self, job: Job) -> Ticket {
         let slot: Slot = Arc::default();
-        if let Some(queue) = &self.queue {
-            if let Err(back) = queue.send((job, Arc::clone(&slot))) {
-                fill(&back.0.1, Err(stopped()));
-            }
+        if let Some(queue) = &self.queue
+            && let Err(back) = queue.send((job, Arc::clone(&slot)))
+        {
+            fill(&back.0.1, Err(stopped()));
         }
         Ticket(slot)
     }

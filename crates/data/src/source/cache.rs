@@ -44,7 +44,8 @@ pub(super) fn load(
 ) -> Result<Pictures> {
     let frame = size.0 * size.1 * 3;
     let frames: usize = episodes.iter().map(|e| e.frames.len()).sum();
-    let work = Work { dataset, key, size, task, done: AtomicU64::new(0), name: format!("decode {key}") };
+    let work =
+        Work { dataset, key, size, task, done: AtomicU64::new(0), name: format!("decode {key}") };
     let Some(folder) = &options.cache_dir else {
         let mut bytes = vec![0; frames * frame];
         work.begin(frames);
@@ -54,13 +55,8 @@ pub(super) fn load(
     };
     let first = episodes.first().map_or(0, |e| e.episode);
     // Everything that decides the bytes; the leading number is this file format's version.
-    let identity = format!(
-        "1 {} {key} {}x{} {first}+{}",
-        dataset.version()?,
-        size.0,
-        size.1,
-        episodes.len()
-    );
+    let identity =
+        format!("1 {} {key} {}x{} {first}+{}", dataset.version()?, size.0, size.1, episodes.len());
     let path = folder.join(format!("frames-{}.rgb", hash_bytes(identity.as_bytes()).short()));
     if path.metadata().is_ok_and(|m| m.len() == (frames * frame) as u64) {
         return map(&path);

@@ -99,7 +99,9 @@ mod tests {
 
     #[test]
     fn any_size_keeps_a_flat_picture_flat() {
-        for (from, to) in [((7, 5), (3, 2)), ((3, 2), (7, 5)), ((480, 640), (97, 131)), ((5, 5), (5, 5))] {
+        for (from, to) in
+            [((7, 5), (3, 2)), ((3, 2), (7, 5)), ((480, 640), (97, 131)), ((5, 5), (5, 5))]
+        {
             let rgb = vec![137; from.0 * from.1 * 3];
             let mut out = vec![0; to.0 * to.1 * 3];
             Resizer::new(from, to).resize(&rgb, &mut out);

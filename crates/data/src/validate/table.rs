@@ -1,6 +1,6 @@
 //! Checks of tables: columns, indices, times, values, statistics.
 
-use embody_core::{Array, ArrayData, DType, FeatureStats};
+use embody_core::{Array, ArrayData, DType, FeatureSpec, FeatureStats};
 use indexmap::IndexMap;
 
 use super::{Part, ValidateOptions, has_stats};
@@ -45,14 +45,18 @@ pub(super) fn check(
         .map(|e| e.rows.rows.end)
         .max();
     if last == Some(row.rows.rows.end) && table.rows() != row.rows.rows.end {
-        let text = format!("the file has {} rows, its episodes have {}", table.rows(), row.rows.rows.end);
+        let text =
+            format!("the file has {} rows, its episodes have {}", table.rows(), row.rows.rows.end);
         part.findings.push(at(Finding::error("row-count", text)));
     }
     for (key, _) in info.table_features() {
         if table.schema().index_of(key).is_err() {
             part.findings.push(
-                at(Finding::error("column-missing", format!("column {key:?} is declared but missing")))
-                    .hint("LeRobot would hand out nothing for it; import or record again"),
+                at(Finding::error(
+                    "column-missing",
+                    format!("column {key:?} is declared but missing"),
+                ))
+                .hint("LeRobot would hand out nothing for it; import or record again"),
             );
         }
     }
@@ -109,11 +113,10 @@ pub(super) fn check(
         if let Some(stats) = crate::stats::array_stats(&array) {
             moves |= stats.min.iter().zip(&stats.max).any(|(a, b)| a != b);
             told |= row.stats.contains_key(key);
-            if let Some(says) = row.stats.get(key).filter(|s| !s.mean.is_empty()) {
-                if let Some(text) = differ(says, &stats) {
-                    let text = format!("{key}: statistics of the episode: {text}");
-                    part.findings.push(at(Finding::warning("episode-stats-mismatch", text)));
-                }
+            let says = row.stats.get(key).filter(|s| !s.mean.is_empty());
+            if let Some(text) = says.and_then(|says| differ(says, &stats, spec)) {
+                let text = format!("{key}: statistics of the episode: {text}");
+                part.findings.push(at(Finding::warning("episode-stats-mismatch", text)));
             }
         }
         let mut m = Moments::new(width);
@@ -159,16 +162,26 @@ fn times(fps: f64, array: &Array) -> Option<Finding> {
     let times: Vec<f64> = match &array.data {
         ArrayData::F32(v) => v.iter().map(|&x| f64::from(x)).collect(),
         ArrayData::F64(v) => v.clone(),
-        _ => return Some(Finding::error("column-type", "column \"timestamp\" does not hold numbers")),
+        _ => {
+            return Some(Finding::error(
+                "column-type",
+                "column \"timestamp\" does not hold numbers",
+            ));
+        }
     };
     if let Some(i) = times.windows(2).position(|w| w[1] <= w[0]) {
         let text = format!("timestamp goes from {} s to {} s", times[i], times[i + 1]);
         return Some(Finding::error("timestamp-not-monotonic", text).frame(i + 1));
     }
     // Stored in f32: beyond about 800 s its own rounding passes LeRobot's tolerance.
-    let off = |i: usize| (times[i] - i as f64 / fps).abs() - f64::from(f32::EPSILON) * times[i].abs();
+    let off =
+        |i: usize| (times[i] - i as f64 / fps).abs() - f64::from(f32::EPSILON) * times[i].abs();
     let frame = (0..times.len()).find(|&i| off(i) > 1e-4)?;
-    let text = format!("timestamp is {:.5} s, frame {frame} at {fps} fps is {:.5} s", times[frame], frame as f64 / fps);
+    let text = format!(
+        "timestamp is {:.5} s, frame {frame} at {fps} fps is {:.5} s",
+        times[frame],
+        frame as f64 / fps
+    );
     Some(
         Finding::error("timestamp-off-grid", text)
             .frame(frame)
@@ -234,7 +247,7 @@ pub(super) fn check_whole(
         if !has_stats(dataset.stats(), key) {
             let text = format!("{key} has no statistics");
             findings.push(Finding::warning("stats-missing", text).file("meta/stats.json"));
-        } else if let Some(text) = differ(&dataset.stats()[key], &stats) {
+        } else if let Some(text) = differ(&dataset.stats()[key], &stats, spec) {
             findings.push(
                 Finding::warning("stats-mismatch", format!("{key}: {text}"))
                     .file("meta/stats.json")
@@ -245,7 +258,11 @@ pub(super) fn check_whole(
 }
 
 /// How two statistics differ beyond rounding (LeRobot accumulates in f32).
-fn differ(says: &FeatureStats, is: &FeatureStats) -> Option<String> {
+fn differ(says: &FeatureStats, is: &FeatureStats, spec: &FeatureSpec) -> Option<String> {
+    // LeRobot reduces arrays of two and more axes to their last one: nothing to compare with.
+    if spec.shape.len() > 1 && says.mean.len() != is.mean.len() {
+        return None;
+    }
     if says.count != is.count {
         return Some(format!("count is {}, the data has {}", says.count, is.count));
     }
@@ -262,8 +279,8 @@ fn differ(says: &FeatureStats, is: &FeatureStats) -> Option<String> {
             let range = is.max[d] - is.min[d];
             let size = is.max[d].abs().max(is.min[d].abs());
             let allowed = slack * range + 1e-4 * size + 1e-9;
-            // A NaN compares as different.
-            if !((says[d] - actual[d]).abs() <= allowed) {
+            let off = (says[d] - actual[d]).abs();
+            if off.is_nan() || off > allowed {
                 return Some(format!("{name}[{d}] is {}, the data gives {}", says[d], actual[d]));
             }
         }

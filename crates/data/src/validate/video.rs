@@ -103,6 +103,23 @@ fn spans(
     let range = video.span(span.from_timestamp, span.to_timestamp, fps);
     let alone = dataset.format() != crate::FormatVersion::V30;
     let frames = if alone { video.len() } else { range.len() };
+    let slack = 1e-4 + 0.5 / f64::from(video.track().config.timescale);
+    if !alone {
+        let duration = span.to_timestamp - span.from_timestamp;
+        if (duration - row.length as f64 / fps).abs() > 0.5 / fps {
+            let text = format!(
+                "{key}: from_timestamp and to_timestamp span {duration:.4} s, {} frames last {:.4} s",
+                row.length,
+                row.length as f64 / fps
+            );
+            findings.push(at(Finding::error("video-span", text)));
+            return;
+        }
+        if let Some(text) = seam(dataset, episode, key, slack) {
+            findings.push(at(Finding::error("video-span", format!("{key}: {text}"))));
+            return;
+        }
+    }
     if frames < row.length {
         findings.push(
             at(Finding::error(
@@ -118,28 +135,14 @@ fn spans(
         let text = format!("{key}: the video has {frames} frames, the table {} rows", row.length);
         findings.push(at(Finding::warning("video-long", text)));
     }
-    let slack = 1e-4 + 0.5 / f64::from(video.track().config.timescale);
-    if !alone {
-        let duration = span.to_timestamp - span.from_timestamp;
-        if (duration - row.length as f64 / fps).abs() > 0.5 / fps {
-            let text = format!(
-                "{key}: from_timestamp and to_timestamp span {duration:.4} s, {} frames last {:.4} s",
-                row.length,
-                row.length as f64 / fps
-            );
-            findings.push(at(Finding::error("video-span", text)));
-        }
-        if let Some(text) = seam(dataset, episode, key, slack) {
-            findings.push(at(Finding::error("video-span", format!("{key}: {text}"))));
-        }
-    }
     let first = range.start;
     let scale = f64::from(video.track().config.timescale);
     for frame in 0..row.length {
         let Some(pts) = video.pts(first + frame) else { break };
         let (is, wanted) = (pts as f64 / scale, span.from_timestamp + frame as f64 / fps);
         if (is - wanted).abs() > slack {
-            let text = format!("{key}: the frame is shown at {is:.5} s, its row is at {wanted:.5} s");
+            let text =
+                format!("{key}: the frame is shown at {is:.5} s, its row is at {wanted:.5} s");
             let hint = "pictures and rows are out of step; LeRobot refuses such a frame";
             findings.push(at(Finding::error("video-timestamp", text).frame(frame)).hint(hint));
             break;
@@ -170,7 +173,10 @@ fn seam(dataset: &Dataset, episode: usize, key: &str, slack: f64) -> Option<Stri
         .find(|v| v.file == span.file);
     let expected = before.map_or(0.0, |v| v.to_timestamp);
     ((span.from_timestamp - expected).abs() > slack.max(1e-3)).then(|| {
-        format!("from_timestamp is {:.5} s, the episode before ends at {expected:.5} s", span.from_timestamp)
+        format!(
+            "from_timestamp is {:.5} s, the episode before ends at {expected:.5} s",
+            span.from_timestamp
+        )
     })
 }
 
@@ -202,8 +208,7 @@ fn pictures(
         stats.add(rgb, width);
         brightest = brightest.max(stats.mean_level());
         if previous.len() == rgb.len() {
-            let sum: u64 =
-                previous.iter().zip(rgb).map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
+            let sum: u64 = previous.iter().zip(rgb).map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
             largest = largest.max(sum as f64 / rgb.len() as f64);
         }
         previous.clear();

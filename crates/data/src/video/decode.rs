@@ -27,8 +27,8 @@ impl VideoFile {
     pub fn open(path: &Path) -> Result<Self> {
         let file = std::fs::File::open(path).at("open video", path)?;
         let map = map_file(&file).at("map video", path)?;
-        let track = read_track(&map)
-            .map_err(|why| DataError::ReadVideo { path: path.to_owned(), why })?;
+        let track =
+            read_track(&map).map_err(|why| DataError::ReadVideo { path: path.to_owned(), why })?;
         let mut shown: Vec<(i64, u32)> =
             track.samples.iter().enumerate().map(|(i, s)| (s.pts, i as u32)).collect();
         shown.sort_unstable();
@@ -224,9 +224,7 @@ impl Run<'_> {
     /// One temporal unit in, one shown picture out.
     fn decode(&mut self, sample: usize) -> std::result::Result<re_rav1d::Picture, String> {
         let file = self.file;
-        let cut = || {
-            format!("the file ends before this frame ({} bytes)", file.map.len())
-        };
+        let cut = || format!("the file ends before this frame ({} bytes)", file.map.len());
         let bytes = file.sample(sample).ok_or_else(cut)?;
         if bytes.is_empty() {
             return Err("empty packet".to_owned());

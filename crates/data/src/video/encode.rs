@@ -114,7 +114,8 @@ impl SegmentEncoder {
         context.flush();
         drain(&mut context, &mut packets)?;
         if packets.len() != frames.len() {
-            let why = format!("{} frames went in, {} packets came out", frames.len(), packets.len());
+            let why =
+                format!("{} frames went in, {} packets came out", frames.len(), packets.len());
             return Err(fail(why).into());
         }
         Ok(Segment { packets, av1c: context.container_sequence_header() })

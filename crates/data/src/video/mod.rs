@@ -11,8 +11,8 @@ mod tests;
 mod yuv;
 
 pub(crate) use decode::{VideoFile, decode_frames};
-pub use encode::{VideoSettings, encode_mp4};
 pub(crate) use encode::{EncodedVideo, Segment, SegmentEncoder, TICKS_PER_FRAME};
+pub use encode::{VideoSettings, encode_mp4};
 pub(crate) use yuv::I420;
 
 /// Whether two codec names mean the same: LeRobot writes encoders' names as well as codecs'.

@@ -21,8 +21,7 @@ fn roundtrip(width: usize, height: usize, count: usize, settings: VideoSettings)
     let indices: Vec<usize> = (0..count).collect();
     let mut worst: f64 = 0.0;
     decode_frames(&file, &indices, &|i| (0, i), &mut |i, rgb| {
-        let sum: u64 =
-            rgb.iter().zip(&frames[i]).map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
+        let sum: u64 = rgb.iter().zip(&frames[i]).map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
         worst = worst.max(sum as f64 / rgb.len() as f64);
         Ok(())
     })
@@ -42,8 +41,7 @@ fn frames_survive_the_codec() {
 #[test]
 fn key_frames_stand_where_they_should() {
     let encoder = SegmentEncoder::new(32, 32, 30.0, VideoSettings::default()).expect("settings");
-    let frames: Vec<I420> =
-        (0..7).map(|t| I420::from_rgb(&noise(32, 32, t), 32, 32)).collect();
+    let frames: Vec<I420> = (0..7).map(|t| I420::from_rgb(&noise(32, 32, t), 32, 32)).collect();
     let segment = encoder.encode(&frames).expect("encode");
     let keys: Vec<bool> = segment.packets.iter().map(|p| p.1).collect();
     assert_eq!(keys, [true, false, true, false, true, false, true]);
@@ -61,7 +59,11 @@ fn impossible_sizes_are_refused() {
 #[test]
 fn colours_follow_bt601() {
     // ITU-R BT.601 limited range: white, black, pure red.
-    for (rgb, yuv) in [([255, 255, 255], [235, 128, 128]), ([0, 0, 0], [16, 128, 128]), ([255, 0, 0], [81, 90, 240])] {
+    for (rgb, yuv) in [
+        ([255, 255, 255], [235, 128, 128]),
+        ([0, 0, 0], [16, 128, 128]),
+        ([255, 0, 0], [81, 90, 240]),
+    ] {
         let image = I420::from_rgb(&rgb.repeat(4), 2, 2);
         assert_eq!([image.y[0], image.u[0], image.v[0]], yuv, "{rgb:?}");
     }

@@ -37,7 +37,8 @@ impl I420 {
         let y = rgb
             .chunks_exact(3)
             .map(|p| {
-                let sum = yc[0] * i32::from(p[0]) + yc[1] * i32::from(p[1]) + yc[2] * i32::from(p[2]);
+                let sum =
+                    yc[0] * i32::from(p[0]) + yc[1] * i32::from(p[1]) + yc[2] * i32::from(p[2]);
                 (((sum + half) >> BITS) + 16) as u8
             })
             .collect();
@@ -158,11 +159,8 @@ fn row_420(matrix: &Matrix, luma: &[u8], u: &[u8], v: &[u8], out: &mut [u8]) {
     for (((y, &u), &v), out) in luma.chunks(2).zip(u).zip(v).zip(out.chunks_mut(6)) {
         let (u, v) = (i32::from(u) - 128, i32::from(v) - 128);
         let round = 1 << (BITS - 1);
-        let (r, g, b) = (
-            matrix.rv * v + round,
-            matrix.gu * u + matrix.gv * v + round,
-            matrix.bu * u + round,
-        );
+        let (r, g, b) =
+            (matrix.rv * v + round, matrix.gu * u + matrix.gv * v + round, matrix.bu * u + round);
         for (&y, out) in y.iter().zip(out.chunks_exact_mut(3)) {
             let base = (i32::from(y) - matrix.y_offset) * matrix.y;
             out[0] = ((base + r) >> BITS).clamp(0, 255) as u8;

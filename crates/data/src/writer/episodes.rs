@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow_array::builder::{BooleanBuilder, Float64Builder, ListBuilder, StringBuilder, UInt64Builder};
+use arrow_array::builder::{
+    BooleanBuilder, Float64Builder, ListBuilder, StringBuilder, UInt64Builder,
+};
 use arrow_array::{ArrayRef, Float64Array, Int64Array, ListArray, RecordBatch};
 use arrow_buffer::OffsetBuffer;
 use arrow_schema::{DataType, Field, Schema};
@@ -10,7 +12,7 @@ use embody_core::{IoContext, Result};
 
 use super::{DatasetWriter, EpisodeRow};
 use crate::error::write_table;
-use crate::format::{entries, parquet_writer};
+use crate::format::{entries, inner_shape, parquet_writer};
 
 impl DatasetWriter {
     /// Writes the episode table.
@@ -31,9 +33,7 @@ impl DatasetWriter {
         columns.push(("dataset_to_index".into(), int(&|_, r| r.from + r.length)));
         for key in self.videos.keys() {
             let float = |pick: &dyn Fn(&super::VideoRow) -> f64| -> ArrayRef {
-                Arc::new(Float64Array::from_iter(
-                    rows.iter().map(|r| r.videos.get(key).map(pick)),
-                ))
+                Arc::new(Float64Array::from_iter(rows.iter().map(|r| r.videos.get(key).map(pick))))
             };
             let place = |pick: &dyn Fn(&super::VideoRow) -> usize| -> ArrayRef {
                 Arc::new(Int64Array::from_iter(
@@ -72,16 +72,17 @@ impl DatasetWriter {
             if !self.rows.iter().any(|r| r.stats.contains_key(key)) {
                 continue;
             }
-            let depth = if spec.dtype.is_visual() { 3 } else { 1 };
+            let inner = inner_shape(spec);
             let stats: Vec<_> =
                 self.rows.iter().map(|r| r.stats.get(key).cloned().unwrap_or_default()).collect();
             let names = entries(&stats[0]).map(|e| e.0);
             for (i, name) in names.into_iter().enumerate() {
-                let values: Vec<&[f64]> = stats.iter().map(|s| entries(s)[i].1.as_slice()).collect();
+                let values: Vec<&[f64]> =
+                    stats.iter().map(|s| entries(s)[i].1.as_slice()).collect();
                 if values.iter().all(|v| v.is_empty()) {
                     continue;
                 }
-                columns.push((format!("stats/{key}/{name}"), lists(&values, depth)));
+                columns.push((format!("stats/{key}/{name}"), lists(&values, &inner)));
             }
             let mut count = ListBuilder::new(arrow_array::builder::Int64Builder::new());
             for s in &stats {
@@ -102,15 +103,20 @@ fn task_lists(rows: &[EpisodeRow]) -> ArrayRef {
     Arc::new(tasks.finish())
 }
 
-/// Lists of numbers, each number wrapped `depth - 1` times more (pictures are `[3][1][1]`).
-fn lists(values: &[&[f64]], depth: usize) -> ArrayRef {
+/// Lists of numbers, nested like a statistic whose axes after the first are `inner`.
+fn lists(values: &[&[f64]], inner: &[usize]) -> ArrayRef {
+    let step: usize = inner.iter().product();
+    let (inner, step) = match values.iter().all(|v| step > 0 && v.len().is_multiple_of(step)) {
+        true => (inner, step),
+        false => (&[][..], 1),
+    };
     let flat: Vec<f64> = values.iter().flat_map(|v| v.iter().copied()).collect();
     let mut column: ArrayRef = Arc::new(Float64Array::from(flat));
-    for _ in 1..depth {
-        let offsets = OffsetBuffer::from_lengths(std::iter::repeat_n(1, column.len()));
+    for &extent in inner.iter().rev() {
+        let offsets = OffsetBuffer::from_repeated_length(extent, column.len() / extent);
         column = wrap(column, offsets);
     }
-    wrap(column, OffsetBuffer::from_lengths(values.iter().map(|v| v.len())))
+    wrap(column, OffsetBuffer::from_lengths(values.iter().map(|v| v.len() / step)))
 }
 
 fn wrap(column: ArrayRef, offsets: OffsetBuffer<i32>) -> ArrayRef {

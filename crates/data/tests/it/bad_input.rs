@@ -116,9 +116,8 @@ fn a_video_with_too_few_frames_names_episode_and_frame() {
     let found = set.validate();
     let short = found.findings.iter().find(|f| f.code == "video-short").unwrap();
     assert_eq!((short.episode, short.frame), (Some(2), Some(9)));
-    let error = with_task(|t| {
-        FrameSource::open(&set.root(), &SourceOptions::default(), t).err().unwrap()
-    });
+    let error =
+        with_task(|t| FrameSource::open(&set.root(), &SourceOptions::default(), t).err().unwrap());
     assert!(error.to_string().contains("episode 2, frame 9"), "{error}");
     let options = ProcessOptions { drop_failed: false, ..Default::default() };
     let error = with_task(|t| process(&set.root(), &set.target(), &options, t).unwrap_err());
@@ -141,9 +140,8 @@ fn a_nan_in_an_action_names_episode_frame_and_dimension() {
     let nan = found.findings.iter().find(|f| f.code == "non-finite-value").unwrap();
     assert_eq!((nan.episode, nan.frame), (Some(1), Some(5)));
     assert!(nan.message.contains("action") && nan.message.contains("(y)"), "{nan}");
-    let error = with_task(|t| {
-        FrameSource::open(&set.root(), &SourceOptions::default(), t).err().unwrap()
-    });
+    let error =
+        with_task(|t| FrameSource::open(&set.root(), &SourceOptions::default(), t).err().unwrap());
     assert!(error.to_string().contains("episode 1, frame 5: action, dimension y"), "{error}");
     let report = with_task(|t| {
         let options = ProcessOptions { drop_failed: false, ..Default::default() };
@@ -154,11 +152,13 @@ fn a_nan_in_an_action_names_episode_frame_and_dimension() {
 
 #[test]
 fn what_lerobot_accepts_in_silence_is_found() {
-    let cases: [(&str, &dyn Fn(&mut serde_json::Value)); 4] = [
+    type Edit<'a> = (&'static str, &'a dyn Fn(&mut serde_json::Value));
+    let cases: [Edit<'_>; 4] = [
         ("total-frames", &|v| v["total_frames"] = 49.into()),
         ("unknown-version", &|v| v["codebase_version"] = "v3.7".into()),
         ("column-missing", &|v| {
-            v["features"]["ghost"] = serde_json::json!({"dtype": "float32", "shape": [2], "names": null});
+            v["features"]["ghost"] =
+                serde_json::json!({"dtype": "float32", "shape": [2], "names": null});
         }),
         ("column-undeclared", &|v| {
             v["features"].as_object_mut().unwrap().remove("next.reward");
@@ -209,7 +209,9 @@ fn reversed_rows_are_found() {
         arrow_select::take::take_record_batch(batch, &arrow_array::UInt32Array::from(rows)).unwrap()
     });
     let codes = set.codes();
-    for code in ["episode-index-column", "frame-index", "index-not-continuous", "timestamp-not-monotonic"] {
+    for code in
+        ["episode-index-column", "frame-index", "index-not-continuous", "timestamp-not-monotonic"]
+    {
         assert!(codes.contains(&code.to_owned()), "{codes:?}");
     }
 }
@@ -250,7 +252,8 @@ fn a_full_disk_is_one_error_and_nothing_stays() {
         with_task(|t| import(&set.root(), &target, ImportOptions::default(), t).err()),
         with_task(|t| process(&set.root(), &target, &options, t).err()),
         with_task(|t| {
-            let options = SourceOptions { cache_dir: Some(disk.0.path().into()), ..Default::default() };
+            let options =
+                SourceOptions { cache_dir: Some(disk.0.path().into()), ..Default::default() };
             FrameSource::open(&set.root(), &options, t).err()
         }),
     ];

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use embody_core::{
-    ArrayView, CancelToken, DType, DataView, EpisodeOutcome, FeatureSpec, NoProgress, Recorder, Task,
+    ArrayView, CancelToken, DType, DataView, EpisodeOutcome, FeatureSpec, NoProgress, Recorder,
+    Task,
 };
 use embody_data::{LeRobotRecorder, RecordReport, RecordSpec, VideoSettings};
 
@@ -20,11 +21,15 @@ pub fn spec(threads: usize) -> RecordSpec {
         "observation.state".into(),
         FeatureSpec::new(DType::Float32, &[3], &["x", "y", "gripper"]),
     );
-    features.insert("action".into(), FeatureSpec::new(DType::Float32, &[3], &["x", "y", "gripper"]));
+    features
+        .insert("action".into(), FeatureSpec::new(DType::Float32, &[3], &["x", "y", "gripper"]));
     features.insert("next.reward".into(), FeatureSpec::new(DType::Float32, &[1], &[]));
     features.insert("next.done".into(), FeatureSpec::new(DType::Bool, &[1], &[]));
     features.insert("observation.grid".into(), FeatureSpec::new(DType::Float64, &[2, 3], &[]));
-    features.insert("observation.images.front".into(), FeatureSpec::new(DType::Video, &[SIZE, SIZE, 3], &[]));
+    features.insert(
+        "observation.images.front".into(),
+        FeatureSpec::new(DType::Video, &[SIZE, SIZE, 3], &[]),
+    );
     RecordSpec {
         fps: 30.0,
         robot_type: Some("test_arm".into()),
@@ -57,7 +62,12 @@ pub fn state(e: usize, t: usize) -> [f32; 3] {
     [t as f32 * 0.1 + e as f32, (t as f32 * 0.3).sin(), (t % 2) as f32]
 }
 
-pub fn add_frame(recorder: &mut LeRobotRecorder, e: usize, t: usize, length: usize) -> embody_core::Result<()> {
+pub fn add_frame(
+    recorder: &mut LeRobotRecorder,
+    e: usize,
+    t: usize,
+    length: usize,
+) -> embody_core::Result<()> {
     let s = state(e, t);
     let a = state(e, t + 1);
     let grid: Vec<f64> = (0..6).map(|i| (t * 6 + i) as f64 / 7.0).collect();

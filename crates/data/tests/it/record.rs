@@ -1,6 +1,8 @@
 //! What is recorded comes back.
 
-use embody_core::{ArrayData, ArrayView, Batch, BatchSource, DataView, EpisodeOutcome, Recorder, hash_tree};
+use embody_core::{
+    ArrayData, ArrayView, Batch, BatchSource, DataView, EpisodeOutcome, Recorder, hash_tree,
+};
 use embody_data::{
     Dataset, DecodeCheck, FrameSource, LeRobotRecorder, SourceOptions, ValidateOptions, validate,
 };
@@ -38,8 +40,7 @@ fn everything_recorded_comes_back() {
         let done: Vec<bool> = (0..length).map(|t| t + 1 == length).collect();
         assert_eq!(table["next.done"].data, ArrayData::Bool(done));
         let frames: Vec<usize> = (0..length).rev().step_by(3).collect();
-        let pictures =
-            dataset.decode_frames(e, "observation.images.front", &frames).unwrap();
+        let pictures = dataset.decode_frames(e, "observation.images.front", &frames).unwrap();
         for (&t, rgb) in frames.iter().zip(&pictures) {
             let off = difference(rgb, &picture(e, t));
             assert!(off < 6.0, "episode {e}, frame {t}: mean difference {off}");
@@ -82,7 +83,10 @@ fn a_bad_frame_is_refused_and_leaves_no_trace() {
             ("next.reward", ArrayView { shape: &[1], data: DataView::F32(&[0.0]) }),
             ("next.done", ArrayView { shape: &[1], data: DataView::Bool(&[false]) }),
             ("observation.grid", ArrayView { shape: &[2, 3], data: DataView::F64(&[0.0; 6]) }),
-            ("observation.images.front", ArrayView { shape: &[SIZE, SIZE, 3], data: DataView::U8(&rgb) }),
+            (
+                "observation.images.front",
+                ArrayView { shape: &[SIZE, SIZE, 3], data: DataView::U8(&rgb) },
+            ),
         ])
     };
     let error = frame(&[0.0, f32::NAN, 0.0], &mut recorder).unwrap_err().to_string();
@@ -123,7 +127,9 @@ fn batches_hold_windows_and_pictures() {
     record(&root, &[10, 5], 2);
     let cache = home.path().join("cache");
     let mut options = SourceOptions {
-        inputs: ["observation.state", "action", "observation.images.front"].map(String::from).into(),
+        inputs: ["observation.state", "action", "observation.images.front"]
+            .map(String::from)
+            .into(),
         image_size: Some((24, 32)),
         ..Default::default()
     };
@@ -160,4 +166,25 @@ fn batches_hold_windows_and_pictures() {
     }
     let error = plain.batch(&[15], &mut Batch::default()).unwrap_err().to_string();
     assert!(error.contains("frame 15"), "{error}");
+}
+
+#[test]
+fn tables_are_read_by_many_threads_at_once() {
+    let home = tempfile::tempdir().unwrap();
+    let root = home.path().join("set");
+    record(&root, &[20; 12], 2);
+    let dataset = Dataset::open(&root).unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..6 {
+            let dataset = &dataset;
+            scope.spawn(move || {
+                for round in 0..60 {
+                    let e = (round * 5 + thread) % 12;
+                    let table = dataset.episode_table(e).unwrap();
+                    let want: Vec<f32> = (0..20).flat_map(|t| state(e, t)).collect();
+                    assert_eq!(table["observation.state"].data, ArrayData::F32(want));
+                }
+            });
+        }
+    });
 }
