@@ -24,10 +24,11 @@ use crate::workers::Workers;
 pub struct PolicyOptions {
     /// Threads for inference; 0 for one per core. Never changes a result.
     pub threads: usize,
-    /// Actions executed of each chunk, in place of the policy's own number.
+    /// Execute this many actions of each chunk, without temporal ensembling, whatever the policy's
+    /// own settings say.
     pub n_action_steps: Option<usize>,
-    /// Predict at every step and average all predictions of the present action with weights
-    /// exp(−this · age rank), oldest first (ACT's temporal ensembling; the paper uses 0.01).
+    /// Coefficient of temporal ensembling, in place of the policy's own; see
+    /// [`crate::ActConfig::temporal_ensemble_coeff`].
     pub temporal_ensemble: Option<f64>,
 }
 
@@ -41,13 +42,12 @@ pub fn load_policy(dir: &Path, options: PolicyOptions) -> Result<Box<dyn Policy>
     let steps = options.n_action_steps.unwrap_or(model.net.config().n_action_steps);
     let fits = (1..=model.net.config().chunk_size).contains(&steps);
     check("n_action_steps", steps, fits, "it must be between 1 and chunk_size")?;
-    let fits = options.temporal_ensemble.is_none_or(f64::is_finite);
-    check(
-        "temporal_ensemble",
-        format!("{:?}", options.temporal_ensemble),
-        fits,
-        "a finite number",
-    )?;
+    let ensemble = options.temporal_ensemble.or_else(|| {
+        let own = model.net.config().temporal_ensemble_coeff;
+        own.filter(|_| options.n_action_steps.is_none())
+    });
+    let fits = ensemble.is_none_or(f64::is_finite);
+    check("temporal_ensemble", format!("{ensemble:?}"), fits, "it must be a finite number")?;
     let inference = Inference::new(&model);
     let mut inputs = embody_core::Features::new();
     let p = &model.processor;
@@ -61,12 +61,12 @@ pub fn load_policy(dir: &Path, options: PolicyOptions) -> Result<Box<dyn Policy>
         inputs,
         action_dim: p.action.mean.len(),
         chunk_size: model.net.config().chunk_size,
-        n_action_steps: if options.temporal_ensemble.is_some() { 1 } else { steps },
+        n_action_steps: if ensemble.is_some() { 1 } else { steps },
     };
     Ok(Box::new(ActPolicy {
         inference,
         spec,
-        ensemble: options.temporal_ensemble,
+        ensemble,
         queues: Vec::new(),
         workers: Workers::new(options.threads)?,
     }))

@@ -30,7 +30,7 @@ pub struct StemLayer {
 
 /// A small action-chunking transformer (Zhao et al. 2023, arXiv:2304.13705) with a convolutional stem
 /// instead of ResNet-18, and spatial-softmax key points (Levine et al. 2016) beside the map's tokens.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ActConfig {
     /// Actions predicted at once.
@@ -57,6 +57,11 @@ pub struct ActConfig {
     pub map_tokens: bool,
     /// What the predicted actions are relative to.
     pub action_representation: ActionRepresentation,
+    /// Predict at every step and average all predictions of the present action with weights
+    /// exp(−this · rank), oldest first (ACT's temporal ensembling; the paper uses 0.01). `None` executes
+    /// `n_action_steps` of each chunk instead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub temporal_ensemble_coeff: Option<f64>,
 }
 
 impl Default for ActConfig {
@@ -75,6 +80,7 @@ impl Default for ActConfig {
             keypoint_layer: 2,
             map_tokens: true,
             action_representation: ActionRepresentation::Absolute,
+            temporal_ensemble_coeff: Some(0.01),
         }
     }
 }
@@ -114,6 +120,12 @@ impl ActConfig {
             self.keypoints,
             self.keypoints > 0 || self.map_tokens,
             "without key points, map_tokens must be true",
+        )?;
+        check(
+            "temporal_ensemble_coeff",
+            format!("{:?}", self.temporal_ensemble_coeff),
+            self.temporal_ensemble_coeff.is_none_or(f64::is_finite),
+            "it must be a finite number",
         )?;
         for layer in &self.stem {
             let whole = layer.channels > 0 && layer.kernel > 0 && layer.stride > 0;

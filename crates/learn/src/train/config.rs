@@ -7,7 +7,7 @@ use crate::act::{ActConfig, check};
 use crate::error::Error;
 
 /// Which policy to train.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub enum PolicyConfig {
     /// A small action-chunking transformer with a convolutional stem.
@@ -89,7 +89,7 @@ impl Default for TrainConfig {
         Self {
             policy: PolicyConfig::default(),
             inputs: Vec::new(),
-            steps: 4000,
+            steps: 2500,
             batch_size: 32,
             shards: 4,
             lr: 1e-3,

@@ -1,0 +1,7 @@
+//! The whole way on small synthetic data: train, stop, continue, load, act, evaluate, compare.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod acting;
+mod env;
+mod source;
+mod training;

@@ -1,0 +1,155 @@
+//! A dataset drawn on the spot: a red square on a noisy ground; the actions lead the "arm" to it.
+
+use embody_core::{
+    Array, ArrayData, Batch, BatchSource, DType, FeatureSpec, FeatureStats, Features, FrameRef,
+    Result, StatsMap, derive_seed,
+};
+use embody_learn::{ActConfig, PolicyConfig, StemLayer, TrainConfig};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+pub const SIDE: usize = 32;
+pub const LENGTH: usize = 12;
+pub const CAMERA: &str = "observation.images.front";
+pub const STATE: &str = "observation.state";
+
+pub struct Drawn {
+    episodes: usize,
+    seed: u64,
+    window: i64,
+    features: Features,
+    stats: StatsMap,
+    /// Frame whose action is not a number.
+    pub broken: Option<FrameRef>,
+}
+
+impl Drawn {
+    pub fn new(seed: u64, episodes: usize, cfg: &TrainConfig) -> Self {
+        let PolicyConfig::ActSmall(act) = &cfg.policy;
+        let vector = || FeatureSpec::new(DType::Float32, &[2], &[]);
+        let stats = FeatureStats {
+            mean: vec![0.0; 2],
+            std: vec![0.4; 2],
+            min: vec![-1.0; 2],
+            max: vec![1.0; 2],
+            count: 1,
+            ..Default::default()
+        };
+        Self {
+            episodes,
+            seed,
+            window: act.chunk_size as i64,
+            features: Features::from([
+                (STATE.to_owned(), vector()),
+                (CAMERA.to_owned(), FeatureSpec::new(DType::Video, &[SIDE, SIDE, 3], &[])),
+                ("action".to_owned(), vector()),
+            ]),
+            stats: StatsMap::from([
+                (STATE.to_owned(), stats.clone()),
+                ("action".to_owned(), stats),
+            ]),
+            broken: None,
+        }
+    }
+
+    pub fn goal(&self, episode: usize) -> [f32; 2] {
+        let seed = derive_seed(self.seed, "goal", episode as u64);
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        [rng.random_range(-0.8..0.8), rng.random_range(-0.8..0.8)]
+    }
+
+    fn action(&self, episode: usize, frame: i64) -> [f32; 2] {
+        let done = frame.clamp(0, LENGTH as i64 - 1) as f32 / (LENGTH - 1) as f32;
+        if self.broken == Some(FrameRef { episode, frame: frame.max(0) as usize }) {
+            return [f32::NAN; 2];
+        }
+        self.goal(episode).map(|g| g * done)
+    }
+}
+
+/// A picture of a square 6 pixels wide at `at` (-1 to 1).
+pub fn draw(at: [f32; 2], out: &mut Vec<u8>) {
+    let centre = at.map(|v| (v * 0.5 + 0.5) * SIDE as f32);
+    for y in 0..SIDE {
+        for x in 0..SIDE {
+            let cover = |c: f32, p: usize| (3.5 - (p as f32 + 0.5 - c).abs()).clamp(0.0, 1.0);
+            let w = cover(centre[0], x) * cover(centre[1], y);
+            let ground = 90.0 + ((x * 7 + y * 13) % 17) as f32;
+            out.extend([220.0, 40.0, 30.0].map(|c: f32| (ground * (1.0 - w) + c * w) as u8));
+        }
+    }
+}
+
+impl BatchSource for Drawn {
+    fn features(&self) -> &Features {
+        &self.features
+    }
+
+    fn stats(&self) -> &StatsMap {
+        &self.stats
+    }
+
+    fn len(&self) -> usize {
+        self.episodes * LENGTH
+    }
+
+    fn fps(&self) -> f64 {
+        10.0
+    }
+
+    fn batch(&self, indices: &[usize], out: &mut Batch) -> Result<()> {
+        let (mut state, mut action, mut pad, mut pixels) = (vec![], vec![], vec![], vec![]);
+        out.frames.clear();
+        for index in indices {
+            let (episode, frame) = (index / LENGTH, index % LENGTH);
+            out.frames.push(FrameRef { episode, frame });
+            state.extend(
+                self.action(episode, frame as i64 - 1).map(|v| if v.is_nan() { 0.0 } else { v }),
+            );
+            draw(self.goal(episode), &mut pixels);
+            for offset in -1..self.window {
+                let at = frame as i64 + offset;
+                action.extend(self.action(episode, at));
+                pad.push(!(0..LENGTH as i64).contains(&at));
+            }
+        }
+        let (n, k) = (indices.len(), self.window as usize + 1);
+        let mut put = |key: &str, shape: &[usize], data| {
+            out.arrays.insert(key.to_owned(), Array { shape: shape.to_vec(), data });
+        };
+        put(STATE, &[n, 2], ArrayData::F32(state));
+        put("action", &[n, k, 2], ArrayData::F32(action));
+        put("action_is_pad", &[n, k], ArrayData::Bool(pad));
+        put(CAMERA, &[n, SIDE, SIDE, 3], ArrayData::U8(pixels));
+        Ok(())
+    }
+}
+
+pub fn small(steps: usize) -> TrainConfig {
+    let act = ActConfig {
+        chunk_size: 6,
+        n_action_steps: 3,
+        dim: 32,
+        heads: 2,
+        ff_dim: 32,
+        encoder_layers: 1,
+        stem: [(8, 5), (16, 3)]
+            .map(|(channels, kernel)| StemLayer { channels, kernel, stride: 2 })
+            .to_vec(),
+        keypoints: 8,
+        ..ActConfig::default()
+    };
+    TrainConfig {
+        policy: PolicyConfig::ActSmall(act),
+        steps,
+        batch_size: 16,
+        shards: 3,
+        lr: 2e-3,
+        warmup: 10,
+        log_every: 4,
+        eval_every: 8,
+        eval_frames: 24,
+        checkpoint_every: 10,
+        ..TrainConfig::default()
+    }
+}
