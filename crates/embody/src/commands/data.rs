@@ -1,0 +1,135 @@
+//! `embody data`: look at, check and import datasets.
+
+use std::path::Path;
+
+use embody_core::{Error, Result, write_atomic};
+use embody_data::{Dataset, DecodeCheck, ImportOptions, Severity, ValidateOptions};
+use serde_json::json;
+
+use crate::App;
+use crate::cli::{DataCommand, Decode};
+use crate::ui::print_data;
+
+/// Runs the verb.
+///
+/// # Errors
+/// A path that holds no dataset, a dataset that contradicts itself.
+pub fn run(app: &App<'_>, command: &DataCommand) -> Result<()> {
+    match command {
+        DataCommand::Info { path } => info(app, path),
+        DataCommand::Validate { path, decode } => validate(app, path, *decode),
+        DataCommand::Import { source, target } => {
+            let report = embody_data::import(source, target, ImportOptions::default(), app.task)?;
+            if app.json {
+                print_data(&json!(report).to_string());
+            } else {
+                print_data(&format!(
+                    "{}: {} episodes, {} frames, version {}",
+                    target.display(),
+                    report.episodes,
+                    report.frames,
+                    report.version.short()
+                ));
+            }
+            Ok(())
+        }
+        DataCommand::Log { path } => log(app, path),
+        DataCommand::Video { path, episode, camera, out } => {
+            let dataset = Dataset::open(path)?;
+            let key = match camera {
+                Some(key) => key.clone(),
+                None => dataset.info().video_keys().next().map(str::to_owned).ok_or_else(|| {
+                    Error::new(format!("{} has no video feature", path.display()))
+                })?,
+            };
+            write_atomic(out, &dataset.episode_video_mp4(*episode, &key)?)?;
+            if !app.json {
+                print_data(&format!("{}: episode {episode}, {key}", out.display()));
+            }
+            Ok(())
+        }
+    }
+}
+
+fn info(app: &App<'_>, path: &Path) -> Result<()> {
+    let dataset = Dataset::open_any(path)?;
+    let info = dataset.info();
+    let seconds = info.total_frames as f64 / info.fps;
+    if app.json {
+        let episodes: Vec<_> = dataset
+            .episodes()
+            .iter()
+            .map(|e| json!({ "index": e.index, "frames": e.length, "tasks": e.tasks, "outcome": e.outcome }))
+            .collect();
+        print_data(
+            &json!({ "info": info, "version": dataset.version()?, "episodes": episodes })
+                .to_string(),
+        );
+        return Ok(());
+    }
+    print_data(&format!("{} ({})", path.display(), dataset.format().as_str()));
+    print_data(&format!("version    {}", dataset.version()?));
+    print_data(&format!("robot      {}", info.robot_type.as_deref().unwrap_or("not given")));
+    print_data(&format!(
+        "holds      {} episodes, {} frames at {} fps, {seconds:.0} s",
+        info.total_episodes, info.total_frames, info.fps
+    ));
+    for task in dataset.tasks() {
+        print_data(&format!("task       {task}"));
+    }
+    for (name, range) in &info.splits {
+        print_data(&format!("split      {name}: episodes {range}"));
+    }
+    for (key, feature) in &info.features {
+        print_data(&format!("feature    {key:<28} {:?} {:?}", feature.dtype, feature.shape));
+    }
+    Ok(())
+}
+
+fn validate(app: &App<'_>, path: &Path, decode: Decode) -> Result<()> {
+    let decode = match decode {
+        Decode::None => DecodeCheck::None,
+        Decode::Sampled => DecodeCheck::Sampled,
+        Decode::All => DecodeCheck::All,
+    };
+    let options = ValidateOptions { decode, ..Default::default() };
+    let report = embody_data::validate(path, &options, app.task)?;
+    if app.json {
+        print_data(&json!(report).to_string());
+    } else {
+        for finding in &report.findings {
+            print_data(&finding.to_string());
+            if let Some(hint) = &finding.hint {
+                print_data(&format!("  hint: {hint}"));
+            }
+        }
+    }
+    let count = |severity| report.findings.iter().filter(|f| f.severity == severity).count();
+    let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
+    let totals = format!("{errors} errors, {warnings} warnings, {} notes", count(Severity::Note));
+    if errors > 0 {
+        return Err(Error::new(format!("{} is not valid: {totals}", path.display())));
+    }
+    if !app.json {
+        print_data(&format!("{} is valid: {totals}", path.display()));
+    }
+    Ok(())
+}
+
+fn log(app: &App<'_>, path: &Path) -> Result<()> {
+    let lineage = embody_data::lineage(path)?.ok_or_else(|| {
+        Error::new(format!("{} has no lineage: it was not made by embody", path.display()))
+            .with_hint("import it: embody data import SOURCE TARGET")
+    })?;
+    if app.json {
+        print_data(&json!(lineage).to_string());
+        return Ok(());
+    }
+    print_data(&format!("version    {}", lineage.version));
+    if let Some(parent) = &lineage.parent {
+        print_data(&format!("parent     {parent}"));
+    }
+    print_data(&format!("operation  {} (embody {})", lineage.operation, lineage.embody_version));
+    print_data(&format!("parameters {}", lineage.parameters));
+    Ok(())
+}

@@ -1,0 +1,114 @@
+//! `embody run` and `embody demo`: the same code; the demo is a recipe that comes with the binary.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+
+use embody_core::{IoContext, Result};
+use embody_platform::{
+    CacheState, Recipe, RunOptions, RunResult, StepKind, plan, run as run_recipe,
+};
+use serde_json::json;
+
+use crate::App;
+use crate::cli::RunFlags;
+use crate::steps;
+use crate::ui::{print_data, say};
+
+const DEMO: &str = include_str!("../../../../recipes/demo.toml");
+
+/// Runs the recipe that comes with the binary.
+///
+/// # Errors
+/// See [`run`].
+pub fn demo(app: &App<'_>, flags: &RunFlags) -> Result<()> {
+    execute(app, &Recipe::parse(DEMO, "recipes/demo.toml", &flags.set)?, flags)
+}
+
+/// Runs a recipe file.
+///
+/// # Errors
+/// A wrong recipe, with file and line; what the first failing step says.
+pub fn run(app: &App<'_>, path: &Path, flags: &RunFlags) -> Result<()> {
+    execute(app, &Recipe::read(path, &flags.set)?, flags)
+}
+
+fn execute(app: &App<'_>, recipe: &Recipe, flags: &RunFlags) -> Result<()> {
+    let options = RunOptions {
+        out: flags.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(&recipe.name)),
+        threads: app.config.threads,
+        fresh: flags.fresh.clone(),
+        code: code_version(),
+    };
+    let boxed = steps::kinds(&app.config);
+    let kinds: Vec<&dyn StepKind> = boxed.iter().map(AsRef::as_ref).collect();
+    if flags.plan {
+        for step in plan(recipe, &kinds, &options)? {
+            if app.json {
+                print_data(&json!(step).to_string());
+                continue;
+            }
+            let state = match step.state {
+                CacheState::Cached => "in the cache",
+                CacheState::Run => "would run",
+                CacheState::Resume => "would continue",
+                CacheState::Unknown => "depends on the steps before",
+            };
+            print_data(&format!("{:<12} {:<10} {state}", step.name, step.kind));
+        }
+        return Ok(());
+    }
+    let result = run_recipe(recipe, &kinds, &options, app.task)?;
+    let report = publish_report(&result, &options.out)?;
+    if app.json {
+        print_data(&json!(result).to_string());
+        return Ok(());
+    }
+    for line in steps::summary(&result) {
+        print_data(&line);
+    }
+    print_data(&format!("result   {}", options.out.join("result.json").display()));
+    if let Some(report) = report {
+        print_data(&format!("report   {}", report.display()));
+        if !flags.no_open && std::io::stdout().is_terminal() {
+            open_in_browser(&report);
+        }
+    }
+    Ok(())
+}
+
+/// Puts the page of the last report step at the top of the run's folder.
+fn publish_report(result: &RunResult, out: &Path) -> Result<Option<PathBuf>> {
+    let Some(step) = result.steps.values().rev().find(|s| s.kind == "report") else {
+        return Ok(None);
+    };
+    let page = out.join(&result.folders[&step.name]).join(steps::report::PAGE);
+    let target = out.join("report.html");
+    let bytes = std::fs::read(&page).at("read", &page)?;
+    embody_core::write_atomic(&target, &bytes)?;
+    Ok(Some(target))
+}
+
+/// Version of the program and revision of its source.
+pub fn code_version() -> String {
+    format!("{} {}", env!("CARGO_PKG_VERSION"), env!("EMBODY_REVISION"))
+}
+
+fn open_in_browser(page: &Path) {
+    let opener = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
+    let has_display = cfg!(target_os = "macos")
+        || std::env::var_os("DISPLAY").is_some()
+        || std::env::var_os("WAYLAND_DISPLAY").is_some();
+    if !has_display {
+        return;
+    }
+    let quiet = std::process::Stdio::null;
+    let started = std::process::Command::new(opener)
+        .arg(page)
+        .stdin(quiet())
+        .stdout(quiet())
+        .stderr(quiet())
+        .spawn();
+    if started.is_err() {
+        say("(no browser found; open the report by hand)");
+    }
+}

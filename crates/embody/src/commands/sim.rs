@@ -1,0 +1,157 @@
+//! `embody sim`: look at simulated tasks.
+
+use embody_core::{Error, IoContext, Result, VecEnv, write_atomic};
+use embody_sim::{EnvOptions, ExpertOptions, RgbImage, Term};
+use serde_json::json;
+
+use crate::App;
+use crate::cli::SimCommand;
+use crate::ui::print_data;
+
+/// Runs the verb.
+///
+/// # Errors
+/// An unknown task or camera, absent robot models, a file that can't be written.
+pub fn run(app: &App<'_>, command: &SimCommand) -> Result<()> {
+    match command {
+        SimCommand::List => {
+            for id in embody_sim::tasks() {
+                let task = embody_sim::show(id)?;
+                if app.json {
+                    print_data(&json!(task).to_string());
+                } else {
+                    print_data(&format!("{id:<18} {}", task.summary));
+                }
+            }
+            Ok(())
+        }
+        SimCommand::Show { task } => show(app, task),
+        SimCommand::Render { task, out, camera, width, height, seed } => {
+            let size = (*height, *width);
+            match out.extension().and_then(|e| e.to_str()) {
+                Some("png") => {
+                    let mut env = scene(app, task, false)?;
+                    env.reset(&[Some(*seed)])?;
+                    let picture = env.render(0, &camera_of(&env, camera.as_deref()), size)?;
+                    write_atomic(out, &png(&picture.data, picture.width, picture.height)?)?;
+                }
+                Some("mp4") => {
+                    let mut env = scene(app, task, true)?;
+                    let camera = camera_of(&env, camera.as_deref());
+                    let frames = expert_episode(app, task, &mut env, &camera, size, *seed)?;
+                    let frames: Vec<&[u8]> = frames.iter().map(|f| f.data.as_slice()).collect();
+                    write_atomic(out, &video(&frames, size, env.spec().control_hz)?)?;
+                }
+                _ => {
+                    Err(Error::new(format!("{} is neither a picture nor a video", out.display()))
+                        .with_hint("end the name in .png or .mp4"))?
+                }
+            }
+            let bytes = std::fs::metadata(out).at("read", out)?.len();
+            if app.json {
+                print_data(&json!({ "file": out, "bytes": bytes }).to_string());
+            } else {
+                print_data(&format!("{} ({:.1} kB)", out.display(), bytes as f64 / 1e3));
+            }
+            Ok(())
+        }
+    }
+}
+
+/// An RGB picture as a PNG file.
+///
+/// # Errors
+/// When the sizes don't fit.
+pub fn png(rgb: &[u8], width: usize, height: usize) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let failed = |e: png::EncodingError| Error::new(format!("could not encode PNG: {e}"));
+    let mut encoder = png::Encoder::new(&mut bytes, width as u32, height as u32);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.set_depth(png::BitDepth::Eight);
+    let mut writer = encoder.write_header().map_err(failed)?;
+    writer.write_image_data(rgb).map_err(failed)?;
+    writer.finish().map_err(failed)?;
+    Ok(bytes)
+}
+
+/// Frames as an MP4 file for people: long groups of pictures, as for archives.
+///
+/// # Errors
+/// When encoding fails.
+pub fn video(frames: &[&[u8]], (height, width): (usize, usize), fps: f64) -> Result<Vec<u8>> {
+    let settings = embody_data::VideoSettings { gop: 30, ..Default::default() };
+    embody_data::encode_mp4(frames, width, height, fps, settings)
+}
+
+fn scene(app: &App<'_>, task: &str, privileged: bool) -> Result<embody_sim::SimEnv> {
+    let options = EnvOptions {
+        camera_size: None,
+        threads: app.config.threads,
+        privileged,
+        ..EnvOptions::new(&app.config.assets)
+    };
+    embody_sim::make_sim(task, options)
+}
+
+fn camera_of(env: &embody_sim::SimEnv, wanted: Option<&str>) -> String {
+    let first = || env.camera_names().first().copied().unwrap_or_default();
+    wanted.unwrap_or_else(first).to_owned()
+}
+
+fn expert_episode(
+    app: &App<'_>,
+    task: &str,
+    env: &mut embody_sim::SimEnv,
+    camera: &str,
+    size: (usize, usize),
+    seed: u64,
+) -> Result<Vec<RgbImage>> {
+    let mut expert = embody_sim::expert(task, 1, seed, ExpertOptions::new(&app.config.assets))?;
+    env.reset(&[Some(seed)])?;
+    expert.reset(0);
+    let mut action = vec![0.0; env.spec().action.numel()];
+    let mut frames = vec![env.render(0, camera, size)?];
+    let total = env.spec().max_episode_steps as u64;
+    app.task.begin("render", Some(total), "frames");
+    while !env.terminated()[0] && !env.truncated()[0] {
+        expert.act(&env.observations(), &[true], &mut action)?;
+        env.step(&action, &[true])?;
+        frames.push(env.render(0, camera, size)?);
+        app.task.advance("render", frames.len() as u64, "")?;
+    }
+    app.task.end("render");
+    Ok(frames)
+}
+
+fn show(app: &App<'_>, task: &str) -> Result<()> {
+    let task = embody_sim::show(task)?;
+    if app.json {
+        print_data(&json!(task).to_string());
+        return Ok(());
+    }
+    print_data(&format!("{} (version {}): {}", task.id, task.version, task.summary));
+    print_data(&format!("instruction    {}", task.instruction));
+    print_data(&format!(
+        "control        {} Hz, {} physics steps each, at most {} steps",
+        task.control_hz, task.substeps, task.max_episode_steps
+    ));
+    print_data(&format!("success        {}", task.success));
+    print_data(&format!("termination    {}", task.termination));
+    print_data("\naction");
+    for dim in &task.action {
+        print_data(&format!("  {:<28} {} to {} {}", dim.name, dim.low, dim.high, dim.unit));
+    }
+    let terms: [(&str, &[Term]); 4] = [
+        ("observations", &task.observations),
+        ("cameras", &task.cameras),
+        ("rewards", &task.rewards),
+        ("randomisation", &task.randomization),
+    ];
+    for (title, terms) in terms {
+        print_data(&format!("\n{title}"));
+        for term in terms {
+            print_data(&format!("  {:<28} {}", term.name, term.meaning));
+        }
+    }
+    Ok(())
+}

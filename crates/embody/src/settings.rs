@@ -1,0 +1,134 @@
+//! Settings of the program itself: flag, then environment, then file, then default.
+//!
+//! The one place of the project that reads environment variables at run time.
+
+use std::path::{Path, PathBuf};
+
+use embody_core::{Error, IoContext, Origin, Result, Settings, nearest_key};
+
+use crate::cli::Global;
+
+/// Every environment variable the program reads, beside `NO_COLOR`, `XDG_CONFIG_HOME` and `HOME`.
+pub const THREADS_VAR: &str = "EMBODY_THREADS";
+/// Folder with robot models.
+pub const ASSETS_VAR: &str = "EMBODY_ASSETS";
+/// Log filter.
+pub const LOG_VAR: &str = "EMBODY_LOG";
+
+const KEYS: [&str; 3] = ["threads", "assets", "log"];
+const PROJECT_FILE: &str = "embody.toml";
+
+/// The resolved settings, typed.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Threads for every kind of work.
+    pub threads: usize,
+    /// Folder with robot models.
+    pub assets: PathBuf,
+    /// Log filter.
+    pub log: String,
+    /// Value and origin of each, for `embody config show`.
+    pub settings: Settings,
+}
+
+impl Config {
+    /// Resolves every setting.
+    ///
+    /// # Errors
+    /// A settings file that can't be read or has an unknown key; a value that makes no sense, with
+    /// its origin.
+    pub fn load(flags: &Global) -> Result<Self> {
+        let files = settings_files()?;
+        let mut settings = Settings::default();
+        let mut resolve =
+            |key: &'static str, help, default: String, flag: Option<String>, var: &str| {
+                let mut candidates = vec![
+                    (Origin::Flag(format!("--{key}")), flag),
+                    (
+                        Origin::Environment(var.to_owned()),
+                        std::env::var(var).ok().filter(|v| !v.is_empty()),
+                    ),
+                ];
+                for (path, table) in &files {
+                    let value = table
+                        .get(key)
+                        .map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned));
+                    candidates.push((Origin::File(path.display().to_string()), value));
+                }
+                settings.resolve(key, help, default, candidates).to_owned()
+            };
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let flag = |path: &PathBuf| path.display().to_string();
+        let threads = resolve(
+            "threads",
+            "threads for every kind of work",
+            cores.to_string(),
+            flags.threads.map(|n| n.to_string()),
+            THREADS_VAR,
+        );
+        let assets = resolve(
+            "assets",
+            "folder with robot models",
+            default_assets().display().to_string(),
+            flags.assets.as_ref().map(flag),
+            ASSETS_VAR,
+        );
+        let log =
+            resolve("log", "log filter for stderr", "warn".into(), flags.log.clone(), LOG_VAR);
+        let threads = match threads.parse() {
+            Ok(n @ 1..=1024) => n,
+            _ => {
+                let origin = &settings.0[0].origin;
+                Err(Error::new(format!("`threads` is `{threads}` (from {})", origin_text(origin)))
+                    .with_hint("give a number from 1 to 1024"))?
+            }
+        };
+        Ok(Self { threads, assets: assets.into(), log, settings })
+    }
+}
+
+/// How `config show` and errors call an origin.
+pub fn origin_text(origin: &Origin) -> String {
+    match origin {
+        Origin::Flag(name) => format!("flag {name}"),
+        Origin::Environment(name) => format!("environment {name}"),
+        Origin::File(path) => format!("file {path}"),
+        Origin::Default => "default".into(),
+    }
+}
+
+/// Settings files that exist, nearest first: this folder's, then the user's.
+fn settings_files() -> Result<Vec<(PathBuf, toml::Table)>> {
+    let user = std::env::var_os("XDG_CONFIG_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".config")))
+        .map(|config| config.join("embody").join("config.toml"));
+    let mut files = Vec::new();
+    for path in [Some(PathBuf::from(PROJECT_FILE)), user].into_iter().flatten() {
+        if !path.exists() {
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).at("read settings", &path)?;
+        let table: toml::Table = toml::from_str(&text).map_err(|e| {
+            Error::new(format!("{}: not a valid TOML file: {}", path.display(), e.message()))
+        })?;
+        if let Some(key) = table.keys().find(|k| !KEYS.contains(&k.as_str())) {
+            let hint = nearest_key(key, KEYS).map_or_else(
+                || format!("known are: {}", KEYS.join(", ")),
+                |k| format!("did you mean `{k}`?"),
+            );
+            Err(Error::new(format!("{}: unknown setting `{key}`", path.display())).with_hint(hint))?;
+        }
+        files.push((path, table));
+    }
+    Ok(files)
+}
+
+/// `.embody/assets` of the source tree that this binary was built in, or of the current folder.
+fn default_assets() -> PathBuf {
+    let relative = Path::new(".embody").join("assets");
+    let beside_target = std::env::current_exe().ok().and_then(|exe| {
+        exe.ancestors().map(|dir| dir.join(&relative)).find(|candidate| candidate.exists())
+    });
+    beside_target.unwrap_or(relative)
+}

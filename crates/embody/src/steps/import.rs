@@ -1,0 +1,117 @@
+//! `kind = "import"`: a recording from outside, in the native layout.
+
+use std::path::{Path, PathBuf};
+
+use embody_core::{ContentHash, Result};
+use embody_data::{Dataset, ImportOptions};
+use embody_platform::{Step, StepContext, StepKind, StepOutput};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::process::DATASET;
+use super::{output, resolved};
+
+/// Imports a recording.
+pub struct Import;
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Params {
+    path: PathBuf,
+}
+
+/// What came out.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Layout of the source.
+    pub format: String,
+    /// Episodes.
+    pub episodes: usize,
+    /// Frames.
+    pub frames: usize,
+    /// Frames per second.
+    pub fps: f64,
+    /// What was recorded.
+    pub robot_type: Option<String>,
+    /// Instructions.
+    pub tasks: Vec<String>,
+    /// Cameras, with height and width.
+    pub cameras: Vec<(String, Vec<usize>)>,
+    /// Dimensions of the action.
+    pub action_dim: usize,
+    /// Version of the imported dataset.
+    pub version: ContentHash,
+}
+
+impl Outcome {
+    pub fn summary(&self) -> String {
+        let robot = self.robot_type.as_deref().unwrap_or("unnamed robot");
+        format!(
+            "{} episodes, {} frames of {robot} at {} fps (LeRobotDataset {})",
+            self.episodes, self.frames, self.fps, self.format
+        )
+    }
+}
+
+impl StepKind for Import {
+    fn name(&self) -> &'static str {
+        "import"
+    }
+
+    fn about(&self) -> &'static str {
+        "import a recording (LeRobotDataset v2.0, v2.1, v3.0): path"
+    }
+
+    fn version(&self) -> u32 {
+        1
+    }
+
+    fn resolve(&self, step: &Step) -> Result<Value> {
+        resolved(&params(step)?).map(|mut value| {
+            // Where it lies does not matter; its content is part of the key.
+            if let Some(map) = value.as_object_mut() {
+                map.remove("path");
+            }
+            value
+        })
+    }
+
+    fn external_inputs(&self, step: &Step) -> Result<Vec<PathBuf>> {
+        Ok(vec![params(step)?.path])
+    }
+
+    fn run(&self, ctx: &StepContext<'_>) -> Result<StepOutput> {
+        let source = params(ctx.step)?.path;
+        let format = embody_data::detect_format(&source)?;
+        let target = ctx.dir.join(DATASET);
+        let report = embody_data::import(&source, &target, ImportOptions::default(), ctx.task)?;
+        output(&describe(&target, format.as_str(), report.version)?, &json!({}))
+    }
+}
+
+fn describe(path: &Path, format: &str, version: ContentHash) -> Result<Outcome> {
+    let dataset = Dataset::open(path)?;
+    let info = dataset.info();
+    let cameras = info.features.iter().filter(|(_, f)| f.dtype.is_visual());
+    Ok(Outcome {
+        format: format.to_owned(),
+        episodes: info.total_episodes,
+        frames: info.total_frames,
+        fps: info.fps,
+        robot_type: info.robot_type.clone(),
+        tasks: dataset.tasks().to_vec(),
+        cameras: cameras.map(|(key, f)| (key.clone(), f.shape.clone())).collect(),
+        action_dim: info.features.get("action").map_or(0, embody_core::FeatureSpec::numel),
+        version,
+    })
+}
+
+fn params(step: &Step) -> Result<Params> {
+    let params: Params = step.parse()?;
+    if params.path.as_os_str().is_empty() {
+        return Err(step
+            .bad_value("path", "no recording is named")
+            .with_hint(format!("name one: --set {}.path=FOLDER", step.name)));
+    }
+    Ok(params)
+}

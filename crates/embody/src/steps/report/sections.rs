@@ -1,0 +1,392 @@
+//! What the page says of each kind of step.
+
+use std::path::Path;
+
+use embody_core::Result;
+use embody_data::{Dataset, Severity as DataSeverity};
+use embody_platform::report::{
+    Block, Cell, Column, Finding, Findings, Headline, IntervalRow, Intervals, KeyValue, KeyValues,
+    LineStyle, Lines, Note, Report as Page, Section, Series, Severity, Table, Tone, Video, Videos,
+};
+use embody_platform::{StepInput, StepRecord};
+
+use super::clips::{self, Wanted};
+use super::open_loop_plots;
+use crate::steps::process::dataset_dir;
+use crate::steps::{eval, import, measured, outcome, process, record, train};
+
+/// Makes sections.
+pub struct Maker<'a> {
+    pub assets: &'a Path,
+    pub videos: usize,
+    pub video_size: usize,
+    pub threads: usize,
+    pub all: &'a [&'a StepInput],
+}
+
+impl Maker<'_> {
+    /// Adds what there is to say of one step.
+    ///
+    /// # Errors
+    /// When its files can't be read.
+    pub fn add(&self, input: &StepInput, page: &mut Page) -> Result<()> {
+        match input.record.kind.as_str() {
+            "record" => self.record(input, page),
+            "import" => imported(input, page),
+            "process" => processed(input, page),
+            "train" => trained(input, page),
+            "eval" => self.evaluated(input, page),
+            "open-loop" => open_loop_plots::add(input, page),
+            _ => Ok(()),
+        }
+    }
+
+    fn record(&self, input: &StepInput, page: &mut Page) -> Result<()> {
+        let done: record::Outcome = outcome(&input.record)?;
+        let rollouts = dataset_dir(input);
+        let wanted: Vec<Wanted> = (0..self.videos.min(done.episodes))
+            .map(|episode| Wanted { episode, label: format!("demonstration {episode}") })
+            .collect();
+        let items = self.clips(&done.task, &rollouts, &wanted)?;
+        let mut rows = vec![
+            KeyValue::new("instruction", done.instruction.clone()),
+            KeyValue::new("robot", done.robot_type.clone()),
+            KeyValue::new("episodes", done.episodes.to_string()),
+            KeyValue::new("achieved the task", format!("{} of {}", done.successes, done.episodes)),
+            KeyValue::new("frames", format!("{} at {} Hz", done.frames, done.fps)),
+        ];
+        rows.extend(cameras(&done.cameras));
+        let mut blocks = vec![Block::KeyValues(KeyValues { rows, ..Default::default() })];
+        blocks.push(videos("Demonstrations, as recorded", items));
+        page.sections.push(Section {
+            title: "Demonstrations".into(),
+            intro:
+                "A scripted expert in simulation, recorded the way a robot records: encoded video, \
+                    joint positions and actions, frame by frame."
+                    .into(),
+            blocks,
+        });
+        Ok(())
+    }
+
+    fn evaluated(&self, input: &StepInput, page: &mut Page) -> Result<()> {
+        let done: eval::Outcome = outcome(&input.record)?;
+        let times: eval::Measured = measured(&input.record)?;
+        let e = &done.evaluation;
+        let trained = done.policy_hash.is_some();
+        let tone = if trained { Tone::Success } else { Tone::Neutral };
+        let label =
+            if trained { "success rate".to_owned() } else { format!("{} (baseline)", done.policy) };
+        page.headline.push(Headline {
+            label,
+            value: percent(e.successes as f64 / e.trials.max(1) as f64),
+            detail: format!(
+                "{} of {} unseen seeds, 95 % interval {}–{}",
+                e.successes,
+                e.trials,
+                percent(e.interval.0),
+                percent(e.interval.1)
+            ),
+            tone,
+        });
+        let mut blocks = Vec::new();
+        if let Some(latency) = &times.latency {
+            page.headline.push(Headline {
+                label: "inference".into(),
+                value: format!("{:.1} ms", latency.p50_ms),
+                detail: format!("batch 1, median of {}; p99 {:.1} ms", latency.n, latency.p99_ms),
+                tone: Tone::Neutral,
+            });
+        }
+        // Beside one another: every evaluation of the run that has the same task.
+        let others: Vec<(&StepRecord, eval::Outcome)> = self.evaluations(&done.task)?;
+        if trained || others.len() == 1 {
+            let rows = others.iter().map(|(record, other)| interval_row(record, other)).collect();
+            let title = format!("Success in {}, with 95 % Wilson intervals", done.task);
+            blocks.push(Block::Intervals(Intervals { title, rows }));
+            for (record, other) in others.iter().filter(|(r, _)| r.name != input.record.name) {
+                let paired = embody_learn::compare(e, &other.evaluation)?;
+                blocks.push(Block::Note(Note {
+                    tone: Tone::Neutral,
+                    text: format!(
+                        "On the same {} seeds, `{}` succeeds where `{}` fails {} times and the other way \
+                         round {} times: exact McNemar test, p = {}.",
+                        e.trials,
+                        input.record.name,
+                        record.name,
+                        paired.only_first,
+                        paired.only_second,
+                        p_value(paired.p_value)
+                    ),
+                }));
+            }
+        }
+        let mut wanted = Vec::new();
+        for success in [true, false] {
+            let matching = e.episodes.iter().enumerate().filter(|(_, row)| row.success == success);
+            wanted.extend(matching.take(self.videos).map(|(episode, _)| Wanted {
+                episode,
+                label: format!("{} {episode}", input.record.name),
+            }));
+        }
+        let items = self.clips(&done.task, &dataset_dir(input), &wanted)?;
+        let failures = e.trials - e.successes;
+        let caption = format!(
+            "{} successes and {failures} failures in all; done again from seed and recorded actions, \
+             with the same ending",
+            e.successes
+        );
+        blocks.push(videos(&caption, items));
+        let mut rows = vec![
+            KeyValue::new("episodes", format!("{}, one per seed, in simulation", e.trials)),
+            KeyValue::new("task", format!("{} (version {})", done.task, done.env_version)),
+            KeyValue::new("mean length", format!("{:.0} steps", e.mean_steps)),
+        ];
+        if let Some(hash) = &done.policy_hash {
+            rows.push(KeyValue::code("policy", hash.as_str()));
+        }
+        if let Some(latency) = &times.latency {
+            rows.push(KeyValue::new(
+                "inference, batch 1",
+                format!(
+                    "p50 {:.2} ms, p99 {:.2} ms (n = {})",
+                    latency.p50_ms, latency.p99_ms, latency.n
+                ),
+            ));
+        }
+        blocks.push(Block::KeyValues(KeyValues { rows, ..Default::default() }));
+        page.sections.push(Section {
+            title: format!("Evaluation: {}", input.record.name),
+            intro: if trained {
+                "The trained policy on seeds that no demonstration had.".into()
+            } else {
+                format!("`{}` on the same seeds.", done.policy)
+            },
+            blocks,
+        });
+        Ok(())
+    }
+
+    fn clips(&self, task: &str, rollouts: &Path, wanted: &[Wanted]) -> Result<Vec<Video>> {
+        clips::replay(self.assets, task, rollouts, wanted, self.video_size, self.threads)
+    }
+
+    fn evaluations(&self, task: &str) -> Result<Vec<(&StepRecord, eval::Outcome)>> {
+        let mut found = Vec::new();
+        for input in self.all.iter().filter(|i| i.record.kind == "eval") {
+            let other: eval::Outcome = outcome(&input.record)?;
+            if other.task == task {
+                found.push((&input.record, other));
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn imported(input: &StepInput, page: &mut Page) -> Result<()> {
+    let done: import::Outcome = outcome(&input.record)?;
+    let mut rows = vec![
+        KeyValue::new("robot", done.robot_type.clone().unwrap_or_else(|| "not given".into())),
+        KeyValue::new("source", format!("LeRobotDataset {}", done.format)),
+        KeyValue::new("episodes", done.episodes.to_string()),
+        KeyValue::new(
+            "frames",
+            format!("{} at {} Hz, {:.0} s", done.frames, done.fps, done.frames as f64 / done.fps),
+        ),
+        KeyValue::new("action", format!("{} dimensions", done.action_dim)),
+    ];
+    rows.extend(done.tasks.iter().map(|task| KeyValue::new("instruction", task.clone())));
+    rows.extend(cameras(&done.cameras));
+    rows.push(KeyValue::code("version", done.version.as_str()));
+    let mut blocks = vec![Block::KeyValues(KeyValues { rows, ..Default::default() })];
+    let dataset = Dataset::open(&dataset_dir(input))?;
+    let mut items = Vec::new();
+    if let Some((key, _)) = done.cameras.first() {
+        items.push(Video {
+            label: "episode 0".into(),
+            mp4: dataset.episode_video_mp4(0, key)?.into(),
+            note: key.clone(),
+            ..Video::default()
+        });
+    }
+    blocks.push(videos("The recording, as it is", items));
+    page.sections.push(Section {
+        title: "The recording".into(),
+        intro: "Imported into the native layout; videos were copied, not re-encoded.".into(),
+        blocks,
+    });
+    Ok(())
+}
+
+fn processed(input: &StepInput, page: &mut Page) -> Result<()> {
+    let done: process::Outcome = outcome(&input.record)?;
+    page.headline.push(Headline {
+        label: "episodes kept".into(),
+        value: done.kept.len().to_string(),
+        detail: format!(
+            "{} dropped; {} to learn from, {} held out",
+            done.dropped.len(),
+            done.train.episodes,
+            done.held_out.episodes
+        ),
+        tone: Tone::Neutral,
+    });
+    let severity = |severity| match severity {
+        DataSeverity::Error => Severity::Error,
+        DataSeverity::Warning => Severity::Warning,
+        DataSeverity::Note => Severity::Note,
+    };
+    let place = |f: &embody_data::Finding| {
+        let parts = [
+            f.file.clone(),
+            f.episode.map(|e| format!("episode {e}")),
+            f.frame.map(|f| format!("frame {f}")),
+        ];
+        parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+    };
+    let rows = done
+        .findings
+        .iter()
+        .map(|f| Finding {
+            severity: severity(f.severity),
+            code: f.code.clone(),
+            what: f.message.clone(),
+            place: place(f),
+            hint: f.hint.clone().unwrap_or_default(),
+        })
+        .collect();
+    let mut blocks =
+        vec![Block::Findings(Findings { caption: "What the check found".into(), rows })];
+    let split = |name: &str, s: &process::SplitCount| -> Vec<Cell> {
+        vec![name.into(), s.episodes.into(), s.frames.into()]
+    };
+    blocks.push(Block::Table(Table {
+        caption: "Split by episode".into(),
+        columns: vec![Column::new("split"), Column::new("episodes"), Column::new("frames")],
+        rows: vec![split("train", &done.train), split("held out", &done.held_out)],
+    }));
+    if done.dropped.is_empty() {
+        blocks.push(Block::text("No episode was dropped."));
+    } else {
+        blocks.push(Block::Table(Table {
+            caption: "Episodes dropped, each with its reasons".into(),
+            columns: vec![Column::new("episode"), Column::new("reasons")],
+            rows: done
+                .dropped
+                .iter()
+                .map(|d| vec![d.episode.into(), d.reasons.join("; ").into()])
+                .collect(),
+        }));
+    }
+    page.sections.push(Section {
+        title: "Data".into(),
+        intro:
+            "Timestamps, ranges, counts and video were checked against the table; then episodes \
+                were filtered and split."
+                .into(),
+        blocks,
+    });
+    Ok(())
+}
+
+fn trained(input: &StepInput, page: &mut Page) -> Result<()> {
+    let done: train::Outcome = outcome(&input.record)?;
+    page.headline.push(Headline {
+        label: "training".into(),
+        value: duration(input.record.seconds),
+        detail: format!("{} steps, {} threads", done.steps, input.record.threads),
+        tone: Tone::Neutral,
+    });
+    let metrics = embody_learn::read_metrics(&input.dir.join(embody_learn::METRICS_FILE))?;
+    let loss = metrics.iter().map(|m| [m.step as f64, m.loss]).collect();
+    let held_out: Vec<[f64; 2]> =
+        metrics.iter().filter_map(|m| Some([m.step as f64, m.held_out_loss?])).collect();
+    let rate = metrics.iter().map(|m| [m.step as f64, m.lr]).collect();
+    let mut series = vec![Series::new("training batches", loss)];
+    if !held_out.is_empty() {
+        series.push(Series::new("held-out episodes", held_out));
+    }
+    let x_label = "optimiser step".to_owned();
+    let blocks = vec![
+        Block::Lines(Lines {
+            title: "Loss (L1, in normalised units)".into(),
+            x_label: x_label.clone(),
+            y_label: "loss".into(),
+            series,
+            log_y: true,
+            ..Default::default()
+        }),
+        Block::Lines(Lines {
+            title: "Learning rate".into(),
+            x_label,
+            y_label: "learning rate".into(),
+            series: vec![Series::new("learning rate", rate).style(LineStyle::Muted)],
+            ..Default::default()
+        }),
+        Block::KeyValues(KeyValues {
+            rows: vec![
+                KeyValue::new("policy", done.policy.clone()),
+                KeyValue::new("weights", format!("{:.2} million", done.parameters as f64 / 1e6)),
+                KeyValue::new(
+                    "frames",
+                    format!("{} to learn from, {} held out", done.frames, done.held_out_frames),
+                ),
+            ],
+            ..Default::default()
+        }),
+    ];
+    page.sections.push(Section {
+        title: "Training".into(),
+        intro:
+            "From pictures and joint positions to the next actions; the policy's weights are an \
+                average over the last steps."
+                .into(),
+        blocks,
+    });
+    Ok(())
+}
+
+pub fn videos(caption: &str, items: Vec<Video>) -> Block {
+    if items.is_empty() {
+        return Block::text("There is nothing to show.");
+    }
+    Block::Videos(Videos { caption: caption.into(), items })
+}
+
+fn interval_row(record: &StepRecord, done: &eval::Outcome) -> IntervalRow {
+    let e = &done.evaluation;
+    let trained = done.policy_hash.is_some();
+    IntervalRow {
+        label: record.name.clone(),
+        value: e.successes as f64 / e.trials.max(1) as f64,
+        low: e.interval.0,
+        high: e.interval.1,
+        detail: format!("{} of {}", e.successes, e.trials),
+        tone: if trained { Tone::Success } else { Tone::Neutral },
+    }
+}
+
+fn cameras(cameras: &[(String, Vec<usize>)]) -> Vec<KeyValue> {
+    let size = |shape: &[usize]| shape.iter().map(usize::to_string).collect::<Vec<_>>().join(" × ");
+    cameras
+        .iter()
+        .map(|(key, shape)| KeyValue::new("camera", format!("{key}, {}", size(shape))))
+        .collect()
+}
+
+/// `93 %`.
+pub fn percent(fraction: f64) -> String {
+    format!("{:.0} %", fraction * 100.0)
+}
+
+fn p_value(p: f64) -> String {
+    if p < 0.001 { format!("{p:.1e}") } else { format!("{p:.3}") }
+}
+
+fn duration(seconds: f64) -> String {
+    if seconds < 60.0 {
+        format!("{seconds:.0} s")
+    } else {
+        format!("{:.0} min {:.0} s", (seconds / 60.0).floor(), seconds % 60.0)
+    }
+}

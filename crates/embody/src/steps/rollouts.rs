@@ -1,0 +1,134 @@
+//! Episodes of a policy in a simulated task, kept as a dataset: demonstrations and evaluations alike.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use embody_core::{
+    ArrayView, DType, DataView, EpisodeOutcome, FeatureSpec, Features, Policy, Recorder, Result,
+    Task, VecEnv,
+};
+use embody_data::{LeRobotRecorder, RecordSpec, VideoSettings};
+use embody_learn::{EpisodeRollout, EvalOptions, EvalResult, evaluate};
+use serde_json::Value;
+
+/// Key of the action in every dataset.
+pub const ACTION: &str = "action";
+/// What only a simulator knows; never recorded, so that no policy learns from it.
+const PRIVILEGED: &str = "observation.environment_state";
+/// Environments side by side. Fixed, not one per core: results must not depend on the machine.
+const SLOTS: usize = 16;
+
+/// How many environments to make for so many episodes.
+pub fn slots(episodes: usize) -> usize {
+    episodes.min(SLOTS)
+}
+
+/// What to run.
+pub struct Rollouts<'a> {
+    /// The environments.
+    pub env: &'a mut dyn VecEnv,
+    /// Who acts.
+    pub policy: &'a mut dyn Policy,
+    /// One episode each.
+    pub seeds: Vec<u64>,
+    /// Where to keep every episode.
+    pub record_to: &'a Path,
+    /// For the dataset's lineage.
+    pub parameters: Value,
+    /// Encoding threads.
+    pub threads: usize,
+}
+
+/// Runs one episode per seed and keeps them in the order of the seeds.
+///
+/// # Errors
+/// What the environment, the policy or the recorder says.
+pub fn run(rollouts: Rollouts<'_>, task: Task<'_>) -> Result<EvalResult> {
+    let spec = rollouts.env.spec().clone();
+    let features = recorded_features(&spec.observations, &spec.action);
+    let mut keeper = Keeper {
+        recorder: LeRobotRecorder::create(
+            rollouts.record_to,
+            RecordSpec {
+                fps: spec.control_hz,
+                robot_type: Some(spec.robot_type.clone()),
+                features: features.clone(),
+                video: VideoSettings::default(),
+                threads: rollouts.threads,
+                parameters: rollouts.parameters,
+            },
+        )?,
+        features,
+        task: spec.task,
+        waiting: BTreeMap::new(),
+        next: 0,
+    };
+    let record_keys = keeper.features.keys().filter(|k| *k != ACTION).cloned().collect();
+    let record_episodes = rollouts.seeds.len();
+    let options = EvalOptions { seeds: rollouts.seeds, record_episodes, record_keys };
+    let mut keep = |episode: EpisodeRollout| keeper.take(episode);
+    let result = evaluate(rollouts.env, rollouts.policy, &options, &mut keep, task)?;
+    keeper.recorder.finish()?;
+    Ok(result)
+}
+
+/// Writes episodes in the order of their seeds, whichever ends first.
+struct Keeper {
+    recorder: LeRobotRecorder,
+    features: Features,
+    task: String,
+    waiting: BTreeMap<usize, EpisodeRollout>,
+    next: usize,
+}
+
+impl Keeper {
+    fn take(&mut self, episode: EpisodeRollout) -> Result<()> {
+        self.waiting.insert(episode.index, episode);
+        while let Some(episode) = self.waiting.remove(&self.next) {
+            self.save(&episode)?;
+            self.next += 1;
+        }
+        Ok(())
+    }
+
+    fn save(&mut self, episode: &EpisodeRollout) -> Result<()> {
+        self.recorder.begin_episode(&self.task)?;
+        for frame in 0..episode.steps {
+            let mut values = Vec::with_capacity(self.features.len());
+            for (key, feature) in &self.features {
+                let size = feature.numel();
+                let range = frame * size..(frame + 1) * size;
+                let data = match episode.observations.get(key).map(|a| a.view().data) {
+                    Some(DataView::U8(data)) => DataView::U8(&data[range]),
+                    Some(DataView::F32(data)) => DataView::F32(&data[range]),
+                    Some(DataView::F64(data)) => DataView::F64(&data[range]),
+                    Some(DataView::I64(data)) => DataView::I64(&data[range]),
+                    Some(DataView::Bool(data)) => DataView::Bool(&data[range]),
+                    None => DataView::F32(&episode.actions[range]),
+                };
+                values.push((key.as_str(), ArrayView { shape: &feature.shape, data }));
+            }
+            self.recorder.add_frame(&values)?;
+        }
+        self.recorder.save_episode(EpisodeOutcome {
+            success: Some(episode.success),
+            seed: Some(episode.seed),
+            total_reward: Some(episode.total_reward),
+        })
+    }
+}
+
+fn recorded_features(observations: &Features, action: &FeatureSpec) -> Features {
+    let mut features: Features = observations
+        .iter()
+        .filter(|(key, _)| *key != PRIVILEGED)
+        .map(|(k, f)| (k.clone(), f.clone()))
+        .collect();
+    for feature in
+        features.values_mut().filter(|f| f.dtype == DType::Image || f.dtype == DType::Uint8)
+    {
+        feature.dtype = DType::Video;
+    }
+    features.insert(ACTION.to_owned(), action.clone());
+    features
+}

@@ -1,0 +1,190 @@
+//! `kind = "train"`: a policy from a dataset.
+
+use std::path::Path;
+
+use embody_core::{BatchSource, Error, Result};
+use embody_data::{Dataset, FrameSource, HELD_OUT, SourceOptions};
+use embody_learn::{TrainConfig, required_windows};
+use embody_platform::{Step, StepContext, StepKind, StepOutput};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::process::{TRAIN, dataset_dir};
+use super::{output, resolved};
+
+/// Seconds, beside the curves.
+const TIMING: &str = "timing.jsonl";
+
+/// Trains a policy.
+pub struct Train;
+
+/// Parameters beside those of [`TrainConfig`], which stand beside them in the recipe.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Head {
+    dataset: String,
+    #[serde(default = "default_preset")]
+    preset: String,
+    /// Height and width that pictures are brought to; absent: as recorded.
+    #[serde(default)]
+    image_size: Option<[usize; 2]>,
+}
+
+fn default_preset() -> String {
+    "act-small".into()
+}
+
+/// Keys of [`TrainConfig`] that are the run's business, not the recipe's.
+const OF_THE_RUN: [&str; 2] = ["seed", "threads"];
+const HEAD_KEYS: [&str; 3] = ["dataset", "preset", "image_size"];
+
+/// What came out.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Kind of policy.
+    pub policy: String,
+    /// Number of weights.
+    pub parameters: usize,
+    /// Optimiser steps.
+    pub steps: usize,
+    /// Frames to learn from.
+    pub frames: usize,
+    /// Held-out frames.
+    pub held_out_frames: usize,
+    /// Loss over the last logged steps.
+    pub train_loss: f64,
+    /// Loss on held-out frames at the end.
+    pub held_out_loss: Option<f64>,
+}
+
+impl Outcome {
+    pub fn summary(&self) -> String {
+        let held_out =
+            self.held_out_loss.map(|l| format!(", held-out loss {l:.4}")).unwrap_or_default();
+        format!(
+            "{} with {:.2} M weights, {} steps on {} frames, loss {:.4}{held_out}",
+            self.policy,
+            self.parameters as f64 / 1e6,
+            self.steps,
+            self.frames,
+            self.train_loss
+        )
+    }
+}
+
+impl StepKind for Train {
+    fn name(&self) -> &'static str {
+        "train"
+    }
+
+    fn about(&self) -> &'static str {
+        "train a policy on a dataset: dataset, preset, image_size, steps, batch_size, lr, policy, …"
+    }
+
+    fn version(&self) -> u32 {
+        1
+    }
+
+    fn resumable(&self) -> bool {
+        true
+    }
+
+    fn is_volatile(&self, relative: &str) -> bool {
+        relative == TIMING
+    }
+
+    fn resolve(&self, step: &Step) -> Result<Value> {
+        let (head, config) = parse(step)?;
+        let mut all = resolved(&head)?;
+        if let (Value::Object(all), Value::Object(config)) = (&mut all, resolved(&config)?) {
+            all.extend(config.into_iter().filter(|(k, _)| !OF_THE_RUN.contains(&k.as_str())));
+        }
+        Ok(all)
+    }
+
+    fn run(&self, ctx: &StepContext<'_>) -> Result<StepOutput> {
+        let (head, mut config) = parse(ctx.step)?;
+        config.seed = ctx.seed;
+        config.threads = ctx.threads;
+        let dataset = dataset_dir(ctx.input("dataset", &head.dataset)?);
+        let train = open_source(&dataset, TRAIN, &head, &config, ctx)?;
+        let splits = Dataset::open(&dataset)?.info().splits.clone();
+        let held_out = match splits.contains_key(HELD_OUT) {
+            true => Some(open_source(&dataset, HELD_OUT, &head, &config, ctx)?),
+            false => None,
+        };
+        let held_out = held_out.as_ref().map(|s| s as &dyn BatchSource);
+        let outcome = embody_learn::train(&train, held_out, &config, ctx.dir, ctx.task)?;
+        let result = Outcome {
+            policy: head.preset,
+            parameters: outcome.parameters,
+            steps: outcome.steps,
+            frames: train.len(),
+            held_out_frames: held_out.map_or(0, BatchSource::len),
+            train_loss: outcome.train_loss,
+            held_out_loss: outcome.held_out_loss,
+        };
+        output(&result, &json!({ "training_s": outcome.elapsed_s }))
+    }
+}
+
+/// Opens the frames of a split that `config`'s policy reads.
+fn open_source(
+    dataset: &Path,
+    split: &str,
+    head: &Head,
+    config: &TrainConfig,
+    ctx: &StepContext<'_>,
+) -> Result<FrameSource> {
+    let options = SourceOptions {
+        split: Some(split.to_owned()),
+        inputs: config.inputs.clone(),
+        image_size: head.image_size.map(|[height, width]| (height, width)),
+        windows: required_windows(config),
+        threads: ctx.threads,
+        ..Default::default()
+    };
+    FrameSource::open(dataset, &options, ctx.task)
+}
+
+/// The preset, with what the recipe says laid over it.
+fn parse(step: &Step) -> Result<(Head, TrainConfig)> {
+    let (of_head, of_config): (toml::Table, toml::Table) =
+        step.params.clone().into_iter().partition(|(k, _)| HEAD_KEYS.contains(&k.as_str()));
+    let default = toml_of(&TrainConfig::default())?;
+    let known: Vec<&str> = HEAD_KEYS
+        .into_iter()
+        .chain(default.keys().map(String::as_str).filter(|k| !OF_THE_RUN.contains(k)))
+        .collect();
+    step.check_keys(&known)?;
+    let mut head: Head = step.with_params(of_head).parse()?;
+    let preset = embody_learn::preset(&head.preset).ok_or_else(|| {
+        let names = embody_learn::presets().join(", ");
+        step.bad_value("preset", format!("there is no preset `{}`", head.preset))
+            .with_hint(format!("there are: {names}"))
+    })?;
+    head.image_size = head.image_size.or(preset.image_size);
+    let mut merged = toml_of(&preset.config)?;
+    lay_over(&mut merged, of_config);
+    for key in OF_THE_RUN {
+        merged.remove(key);
+    }
+    let config: TrainConfig = step.with_params(merged).parse()?;
+    config.check().map_err(|e| e.context(format!("step `{}`", step.name)))?;
+    Ok((head, config))
+}
+
+fn toml_of(config: &TrainConfig) -> Result<toml::Table> {
+    toml::Table::try_from(config).map_err(|e| Error::new(format!("training settings: {e}")))
+}
+
+fn lay_over(base: &mut toml::Table, over: toml::Table) {
+    for (key, value) in over {
+        match (base.get_mut(&key), value) {
+            (Some(toml::Value::Table(base)), toml::Value::Table(over)) => lay_over(base, over),
+            (_, value) => {
+                base.insert(key, value);
+            }
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! Tests of the real binary: help and errors as a person sees them, recipes run, killed, resumed.
+#![allow(clippy::unwrap_used)]
+
+mod bench;
+mod docs;
+mod help;
+mod recipes;
+mod robustness;
