@@ -38,8 +38,8 @@ fn errors_in_the_guide_are_what_the_binary_prints() {
             Setting::Locked(_) | Setting::Plain => bench.run(&args),
         };
         assert!(!output.status.success(), "{case} should have failed");
-        let printed =
-            bench.redact(&String::from_utf8(output.stderr).unwrap()).replace("[HOME]/", "");
+        let both = [output.stdout, output.stderr].concat();
+        let printed = bench.redact(&String::from_utf8(both).unwrap()).replace("[HOME]/", "");
         checked += 1;
         if printed.trim_end() != expected.trim_end() {
             wrong.push(format!("case {case}: $ embody {command}\n{printed}"));
@@ -79,10 +79,8 @@ fn prepare(bench: &Bench, case: &str) -> Option<Setting> {
         "not-a-dataset" => drop(bench.write("empty/readme.txt", "no dataset")),
         "unknown-key" => drop(bench.write("misspelled.toml", &demo.replace("held_out", "heldout"))),
         "unknown-kind" => {
-            bench.write(
-                "unknown-kind.toml",
-                &demo.replace("kind = \"process\"", "kind = \"proces\""),
-            );
+            bench
+                .write("unknown-kind.toml", &demo.replace("kind = \"process\"", "kind = \"proc\""));
         }
         "unknown-input" => {
             drop(bench.write("unknown-input.toml", &demo.replace("@record\"", "@recrod\"")))
