@@ -137,7 +137,7 @@ impl Dataset {
         &self.stats
     }
 
-    /// Statistics of a split, where [`crate::process`] wrote them; else those of the whole dataset.
+    /// Statistics of a split, where [`crate::process()`] wrote them; else those of the whole dataset.
     ///
     /// # Errors
     /// When the file is damaged.

@@ -48,7 +48,7 @@ pub fn picture(e: usize, t: usize) -> Vec<u8> {
         for x in 0..SIZE {
             let inside = (cx..cx + 12).contains(&x) && (cy..cy + 12).contains(&y);
             let pixel = if inside {
-                [230, 40 + e as u8 * 20, 40]
+                [230, (40 + e * 20 % 200) as u8, 40]
             } else {
                 [(x * 4) as u8, (y * 4) as u8, 100]
             };
