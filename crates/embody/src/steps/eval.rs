@@ -207,10 +207,13 @@ fn make_env(
     threads: usize,
 ) -> Result<Box<dyn VecEnv>> {
     let default = EnvOptions::new(assets);
+    // Who replays actions sees nothing: drawing for it would only cost time.
+    let blind = params.policy == REPLAY_MEAN;
+    let camera_size = image_size.map(|[h, w]| (h, w)).or(default.camera_size);
     let options = EnvOptions {
         num_envs: slots,
         threads,
-        camera_size: image_size.map(|[h, w]| (h, w)).or(default.camera_size),
+        camera_size: camera_size.filter(|_| !blind),
         privileged: params.policy == EXPERT,
         ..default
     };

@@ -132,17 +132,21 @@ pub fn run(
         Err(PlatformError::Locked { dir: options.out.clone() })?;
     }
     let mut done: IndexMap<String, StepInput> = IndexMap::new();
-    for one in &checked {
+    for (number, one) in checked.iter().enumerate() {
         task.cancel.check()?;
+        let place = format!("step {} of {}: {}", number + 1, checked.len(), one.step.name);
         let outputs = done.iter().map(|(n, i)| (n.clone(), i.record.output.clone())).collect();
         let (key, external) = key_of(recipe, one.step, one.kind, &one.params, &outputs)?;
         let folder = folder_of(&options.out, one.step, &key);
         let record = match cached(&folder, options, one.step)? {
             Some(record) => {
-                task.note(&format!("{}: unchanged, taken from the cache", one.step.name));
+                task.note(&format!("{place}, unchanged, taken from the cache"));
                 record
             }
-            None => run_step(recipe, one, &key, external, &folder, &done, options, task)?,
+            None => {
+                task.note(&place);
+                run_step(recipe, one, &key, external, &folder, &done, options, task)?
+            }
         };
         done.insert(one.step.name.clone(), StepInput { dir: folder, record });
     }

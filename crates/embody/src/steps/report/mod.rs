@@ -92,6 +92,12 @@ impl StepKind for Report {
             maker.add(input, &mut page)?;
             ctx.task.advance("report", i as u64 + 1, &input.record.name)?;
         }
+        // Results first, then what they rest on.
+        page.headline.sort_by_key(|h| match h.label.as_str() {
+            label if label == sections::SUCCESS || label.starts_with("error") => 0,
+            label if label.ends_with("(baseline)") => 1,
+            _ => 2,
+        });
         page.provenance = provenance(ctx, &shown)?;
         write(&page, &ctx.dir.join(PAGE))?;
         ctx.task.end("report");

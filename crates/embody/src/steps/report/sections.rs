@@ -15,6 +15,9 @@ use super::open_loop_plots;
 use crate::steps::process::dataset_dir;
 use crate::steps::{eval, import, measured, outcome, process, record, train};
 
+/// Label of the headline that matters most.
+pub const SUCCESS: &str = "success rate";
+
 /// Makes sections.
 pub struct Maker<'a> {
     pub assets: &'a Path,
@@ -76,7 +79,7 @@ impl Maker<'_> {
         let trained = done.policy_hash.is_some();
         let tone = if trained { Tone::Success } else { Tone::Neutral };
         let label =
-            if trained { "success rate".to_owned() } else { format!("{} (baseline)", done.policy) };
+            if trained { SUCCESS.to_owned() } else { format!("{} (baseline)", done.policy) };
         page.headline.push(Headline {
             label,
             value: percent(e.successes as f64 / e.trials.max(1) as f64),
