@@ -92,7 +92,7 @@ impl ParamSpec {
     }
 
     /// Values from the order of a checkpoint.
-    pub fn from_stored(&self, stored: &[f32], values: &mut [f32]) {
+    pub fn read_stored(&self, stored: &[f32], values: &mut [f32]) {
         let order = self.stored_order();
         stored.iter().enumerate().for_each(|(i, v)| values[order(i)] = *v);
     }
