@@ -117,6 +117,26 @@ pub enum DataCommand {
         /// Folder to write
         target: PathBuf,
     },
+    /// Leave out failed, idle and broken episodes, split by episode, compute statistics; videos are
+    /// copied, never re-encoded
+    Process {
+        /// The dataset's folder (LeRobotDataset v3.0)
+        source: PathBuf,
+        /// Folder to write
+        target: PathBuf,
+        /// Fraction of the episodes to hold out of training
+        #[arg(long, value_name = "FRACTION", default_value_t = 0.1)]
+        held_out: f64,
+        /// Leave out episodes of which more than this fraction of frames is idle
+        #[arg(long, value_name = "FRACTION", default_value_t = 0.9)]
+        max_idle_fraction: f64,
+        /// Keep episodes that are known to have failed
+        #[arg(long)]
+        keep_failed: bool,
+        /// Seed of the choice of held-out episodes
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+    },
     /// Show where a dataset came from: versions, operations, parameters
     Log {
         /// The dataset's folder

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use embody_core::{Error, Result, write_atomic};
-use embody_data::{Dataset, DecodeCheck, ImportOptions, Severity, ValidateOptions};
+use embody_data::{Dataset, DecodeCheck, ImportOptions, ProcessOptions, Severity, ValidateOptions};
 use serde_json::json;
 
 use crate::App;
@@ -31,6 +31,32 @@ pub fn run(app: &App<'_>, command: &DataCommand) -> Result<()> {
                     report.version.short()
                 ));
             }
+            Ok(())
+        }
+        DataCommand::Process { source, target, held_out, max_idle_fraction, keep_failed, seed } => {
+            let options = ProcessOptions {
+                held_out: *held_out,
+                max_idle_fraction: *max_idle_fraction,
+                drop_failed: !keep_failed,
+                seed: *seed,
+                ..ProcessOptions::default()
+            };
+            let report = embody_data::process(source, target, &options, app.task)?;
+            if app.json {
+                print_data(&json!(report).to_string());
+                return Ok(());
+            }
+            for dropped in &report.dropped {
+                let reasons = dropped.reasons.join("; ");
+                print_data(&format!("left out episode {}: {reasons}", dropped.episode));
+            }
+            print_data(&format!(
+                "{}: {} episodes, {} frames, version {}",
+                target.display(),
+                report.kept.len(),
+                report.frames,
+                report.version.short()
+            ));
             Ok(())
         }
         DataCommand::Log { path } => log(app, path),
@@ -106,7 +132,13 @@ fn validate(app: &App<'_>, path: &Path, decode: Decode) -> Result<()> {
     }
     let count = |severity| report.findings.iter().filter(|f| f.severity == severity).count();
     let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
-    let totals = format!("{errors} errors, {warnings} warnings, {} notes", count(Severity::Note));
+    let plural = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+    let totals = [
+        plural(errors, "error"),
+        plural(warnings, "warning"),
+        plural(count(Severity::Note), "note"),
+    ]
+    .join(", ");
     if errors > 0 {
         return Err(Error::new(format!("{} is not valid: {totals}", path.display())));
     }

@@ -1,5 +1,5 @@
 //! Tests of the real binary: help and errors as a person sees them, recipes run, killed, resumed.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod bench;
 mod docs;

@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::bench::{Bench, g1_recording, workspace};
 
 /// The demo's recipe, made small by the same `--set` that users have.
-pub const SMALL: [&str; 14] = [
+pub const SMALL: [&str; 18] = [
     "--set",
     "record.episodes=4",
     "--set",
@@ -20,6 +20,10 @@ pub const SMALL: [&str; 14] = [
     "eval.episodes=3",
     "--set",
     "baseline.episodes=3",
+    "--set",
+    "report.videos=1",
+    "--set",
+    "report.video_size=64",
 ];
 
 pub fn small_demo<'a>(out: &'a str, more: &[&'a str]) -> Vec<&'a str> {

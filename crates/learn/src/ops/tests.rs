@@ -25,13 +25,16 @@ fn assert_close(what: &str, ours: &[f32], theirs: &[f32]) {
     assert!(worst / scale < 2e-5, "{what}: relative error {}", worst / scale);
 }
 
+/// Reads one leaf's gradient.
+type Leaf<'a> = &'a dyn Fn(&burn::tensor::Gradients) -> Vec<f32>;
+
 /// Compares `f` and `g` of the same leaves: their value and each leaf's gradient of a weighted sum.
 fn compare<const D: usize>(
     what: &str,
     rng: &mut ChaCha8Rng,
     ours: Tensor<D>,
     theirs: Tensor<D>,
-    leaves: &[&dyn Fn(&burn::tensor::Gradients) -> Vec<f32>],
+    leaves: &[Leaf<'_>],
 ) {
     assert_close(what, &values(&ours), &values(&theirs));
     let weights = random(rng, ours.dims());

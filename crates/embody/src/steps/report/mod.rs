@@ -6,7 +6,7 @@ mod sections;
 
 use std::path::PathBuf;
 
-use embody_core::{Error, Result};
+use embody_core::Result;
 use embody_platform::report::{Block, Section, write};
 use embody_platform::report::{KeyValue, Provenance, Report as Page, Step as StepRow, Steps};
 use embody_platform::{Step, StepContext, StepInput, StepKind, StepOutput};
@@ -174,7 +174,7 @@ fn params(step: &Step) -> Result<Params> {
         return Err(step.bad_value("video_size", "must be even, from 64 to 1024 pixels"));
     }
     if params.videos > 8 {
-        return Err(Error::from(step.bad_value("videos", "must be at most 8")));
+        return Err(step.bad_value("videos", "must be at most 8"));
     }
     Ok(params)
 }
