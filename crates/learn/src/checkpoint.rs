@@ -19,6 +19,8 @@ use crate::processor::{CameraInput, IMAGE_MEAN, IMAGE_STD, Normalizer, Processor
 /// The one kind of policy that this version writes and reads.
 pub(crate) const ACT_SMALL: &str = "act-small";
 pub(crate) const ACTION: &str = "action";
+/// Statistics of last action minus state.
+const LAG: &str = "observation.last_action_minus_state";
 const MODEL: &str = "model.safetensors";
 const CONFIG: &str = "config.json";
 
@@ -100,6 +102,10 @@ pub(crate) fn write_model(dir: &Path, model: &Model) -> Result<()> {
     {
         stats.push((format!("{key}.mean"), vec![n.mean.len()], n.mean.clone()));
         stats.push((format!("{key}.std"), vec![n.std.len()], n.std.clone()));
+    }
+    if let Some(lag) = &processor.lag {
+        stats.push((format!("{LAG}.mean"), vec![lag.mean.len()], lag.mean.clone()));
+        stats.push((format!("{LAG}.std"), vec![lag.std.len()], lag.std.clone()));
     }
     for camera in &processor.cameras {
         stats.push((format!("{}.mean", camera.key), vec![3, 1, 1], IMAGE_MEAN.to_vec()));
@@ -185,42 +191,43 @@ pub(crate) fn read_model(dir: &Path) -> Result<Model> {
         Some([dim]) => *dim,
         _ => return Err(bad("no output feature `action` of one axis").into()),
     };
-    let shape = net_shape(&cameras, state_dim, action_dim);
-    let net = ActNet::new(&act, &shape)?;
+    check_representation(&act, state_dim, action_dim)?;
     let before = read_stats(dir, "policy_preprocessor", "normalizer_processor")?;
     let after = read_stats(dir, "policy_postprocessor", "unnormalizer_processor")?;
     let processor = Processor {
         state: before.normalizer(&state_key, state_dim)?,
         action: after.normalizer(ACTION, action_dim)?,
+        lag: if act.observe_last_action { Some(before.normalizer(LAG, action_dim)?) } else { None },
         cameras,
         state_key,
         representation: act.action_representation,
     };
-    check_representation(processor.representation, state_dim, action_dim)?;
+    let net = ActNet::new(&act, &net_shape(&processor))?;
     let weights = read_weights(&dir.join(MODEL), &net)?;
     let (fps, action_names) = (config.fps, config.action_names);
     Ok(Model { net, processor, weights, fps, action_names })
 }
 
 /// The network's sizes for these inputs; a camera's name is the last part of its key.
-pub(crate) fn net_shape(cameras: &[CameraInput], state_dim: usize, action_dim: usize) -> ActShape {
+pub(crate) fn net_shape(p: &Processor) -> ActShape {
     let name = |key: &str| key.strip_prefix("observation.images.").unwrap_or(key).replace('.', "_");
-    let cameras = cameras.iter().map(|c| (name(&c.key), c.height, c.width)).collect();
-    ActShape { cameras, state_dim, action_dim }
+    let cameras = p.cameras.iter().map(|c| (name(&c.key), c.height, c.width)).collect();
+    ActShape { cameras, state_dim: p.vector_dim(), action_dim: p.action.mean.len() }
 }
 
-/// Deltas to the state want equal dimensions.
+/// What sets state and action off against each other wants equal dimensions.
 pub(crate) fn check_representation(
-    representation: ActionRepresentation,
+    act: &ActConfig,
     state_dim: usize,
     action_dim: usize,
 ) -> Result<(), Error> {
-    crate::act::check(
-        "action_representation",
-        "delta_to_state",
-        representation == ActionRepresentation::Absolute || state_dim == action_dim,
-        &format!("the state has {state_dim} dimensions, the action {action_dim}"),
-    )
+    let rule = format!("the state has {state_dim} dimensions, the action {action_dim}");
+    let equal = state_dim == action_dim;
+    let absolute = act.action_representation == ActionRepresentation::Absolute;
+    let value = format!("{:?}", act.action_representation);
+    crate::act::check("action_representation", value, equal || absolute, &rule)?;
+    let last = act.observe_last_action;
+    crate::act::check("observe_last_action", last, equal || !last, &rule)
 }
 
 struct Stats {
@@ -268,7 +275,7 @@ fn read_weights(path: &Path, net: &ActNet) -> Result<Vec<f32>> {
         let missing = || Error::TensorMissing { path: path.to_owned(), name: spec.name.clone() };
         let view = tensors.tensor(&spec.name).map_err(|_| missing())?;
         let stored = f32_values(path, &spec.name, &view, &spec.stored_shape())?;
-        spec.from_stored(&stored, &mut weights[spec.range()]);
+        spec.read_stored(&stored, &mut weights[spec.range()]);
     }
     for name in tensors.names() {
         if !net.table.specs.iter().any(|s| s.name == *name) {

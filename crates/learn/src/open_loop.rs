@@ -246,7 +246,9 @@ fn predict(
                 })
                 .collect();
             let state = &t.states[i * state_dim..(i + 1) * state_dim];
-            inference.chunk(&Observation { pictures, state })
+            let actions = p.action.mean.len();
+            let last = &t.last[i * actions..(i + 1) * actions];
+            inference.chunk(&Observation { pictures, state, last })
         });
         let width = t.recorded.len() / part.len();
         for (i, predicted) in chunks.into_iter().enumerate() {

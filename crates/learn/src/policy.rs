@@ -84,6 +84,8 @@ pub(crate) struct Inference {
 pub(crate) struct Observation<'a> {
     pub pictures: Vec<(&'a [u8], usize, usize)>,
     pub state: &'a [f32],
+    /// The last commanded action, or before the first the state.
+    pub last: &'a [f32],
 }
 
 impl Inference {
@@ -112,14 +114,15 @@ impl Inference {
             let data = TensorData::new(out, [1, size.0, size.1, 3]);
             images.push(Tensor::from_data(data, &self.device));
         }
-        let mut state = observation.state.to_vec();
-        p.state.apply(&mut state);
-        let shape = [1, state.len()];
-        let state = Tensor::from_data(TensorData::new(state, shape), &self.device);
-        let out = self.model.net.forward(&self.weights, &ActInputs { images, state }, &self.device);
+        let mut vector = Vec::with_capacity(p.vector_dim());
+        p.encode_vector(observation.state, observation.last, &mut vector);
+        let shape = [1, vector.len()];
+        let state = Tensor::from_data(TensorData::new(vector, shape), &self.device);
+        let inputs = ActInputs { images, state };
+        let out = self.model.net.forward(&self.weights, &inputs, None, &self.device);
         let data = out.into_data();
         let mut actions = data.as_slice::<f32>().expect("actions are f32").to_vec();
-        p.decode_actions(&mut actions, observation.state);
+        p.decode_actions(&mut actions, observation.state, observation.last);
         actions
     }
 }
@@ -129,6 +132,8 @@ impl Inference {
 struct Queue {
     /// Chunks, oldest first, each with the next step to take; one without ensembling.
     chunks: VecDeque<(Vec<f32>, usize)>,
+    /// The last action given; empty before the first.
+    last: Vec<f32>,
 }
 
 struct ActPolicy {
@@ -166,7 +171,9 @@ impl ActPolicy {
                 .map(|((at, size, h, w, _), data)| (&data[at..at + size], h, w))
                 .collect();
             let state = &states[env * dim..(env + 1) * dim];
-            self.inference.chunk(&Observation { pictures, state })
+            let last = &self.queues[*env].last;
+            let last = if last.is_empty() { state } else { last.as_slice() };
+            self.inference.chunk(&Observation { pictures, state, last })
         });
         let broken = chunks.iter().zip(envs).find(|(c, _)| c.iter().any(|v| !v.is_finite()));
         match broken {
@@ -184,6 +191,7 @@ impl Policy for ActPolicy {
     fn reset(&mut self, env: usize) {
         if let Some(queue) = self.queues.get_mut(env) {
             queue.chunks.clear();
+            queue.last.clear();
         }
     }
 
@@ -214,10 +222,12 @@ impl Policy for ActPolicy {
         }
         let chunk_size = self.spec.chunk_size;
         for (env, action) in actions.chunks_exact_mut(dim).enumerate().filter(|(i, _)| active[*i]) {
-            let queue = &mut self.queues[env].chunks;
-            queue.retain(|(_, next)| *next < chunk_size);
-            mix(queue, self.ensemble.unwrap_or(0.0), action);
-            queue.iter_mut().for_each(|(_, next)| *next += 1);
+            let Queue { chunks, last } = &mut self.queues[env];
+            chunks.retain(|(_, next)| *next < chunk_size);
+            mix(chunks, self.ensemble.unwrap_or(0.0), action);
+            chunks.iter_mut().for_each(|(_, next)| *next += 1);
+            last.clear();
+            last.extend_from_slice(action);
         }
         Ok(())
     }

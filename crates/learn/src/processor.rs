@@ -76,26 +76,55 @@ pub(crate) struct Processor {
     pub state_key: String,
     pub state: Normalizer,
     pub action: Normalizer,
+    /// Normalises last action minus state, where that is an input.
+    pub lag: Option<Normalizer>,
     pub representation: ActionRepresentation,
 }
 
 impl Processor {
-    /// Represents and normalises a chunk of actions in place; `state` is raw.
-    pub fn encode_actions(&self, actions: &mut [f32], state: &[f32]) {
-        if self.representation == ActionRepresentation::DeltaToState {
-            for row in actions.chunks_exact_mut(state.len()) {
-                row.iter_mut().zip(state).for_each(|(a, s)| *a -= s);
+    /// Length of the vector that the network reads.
+    pub fn vector_dim(&self) -> usize {
+        self.state.mean.len() + self.lag.as_ref().map_or(0, |l| l.mean.len())
+    }
+
+    /// Appends the vector that the network reads: the state and, where asked for, how far the last
+    /// action lies from it. `state` and `last` are raw.
+    pub fn encode_vector(&self, state: &[f32], last: &[f32], out: &mut Vec<f32>) {
+        let from = out.len();
+        out.extend_from_slice(state);
+        self.state.apply(&mut out[from..]);
+        if let Some(lag) = &self.lag {
+            let from = out.len();
+            out.extend(last.iter().zip(state).map(|(l, s)| l - s));
+            lag.apply(&mut out[from..]);
+        }
+    }
+
+    /// What actions are relative to.
+    fn reference<'a>(&self, state: &'a [f32], last: &'a [f32]) -> Option<&'a [f32]> {
+        match self.representation {
+            ActionRepresentation::Absolute => None,
+            ActionRepresentation::DeltaToState => Some(state),
+            ActionRepresentation::DeltaToLast => Some(last),
+        }
+    }
+
+    /// Represents and normalises a chunk of actions in place; `state` and `last` are raw.
+    pub fn encode_actions(&self, actions: &mut [f32], state: &[f32], last: &[f32]) {
+        if let Some(reference) = self.reference(state, last) {
+            for row in actions.chunks_exact_mut(reference.len()) {
+                row.iter_mut().zip(reference).for_each(|(a, r)| *a -= r);
             }
         }
         self.action.apply(actions);
     }
 
     /// Inverse of [`Processor::encode_actions`].
-    pub fn decode_actions(&self, actions: &mut [f32], state: &[f32]) {
+    pub fn decode_actions(&self, actions: &mut [f32], state: &[f32], last: &[f32]) {
         self.action.invert(actions);
-        if self.representation == ActionRepresentation::DeltaToState {
-            for row in actions.chunks_exact_mut(state.len()) {
-                row.iter_mut().zip(state).for_each(|(a, s)| *a += s);
+        if let Some(reference) = self.reference(state, last) {
+            for row in actions.chunks_exact_mut(reference.len()) {
+                row.iter_mut().zip(reference).for_each(|(a, r)| *a += r);
             }
         }
     }
@@ -257,17 +286,26 @@ mod tests {
     }
 
     #[test]
-    fn delta_to_state_inverts() {
-        let p = Processor {
+    fn deltas_invert() {
+        let mut p = Processor {
             cameras: vec![],
             state_key: "observation.state".into(),
             state: Normalizer::guarded(&[0.0; 2], &[1.0; 2]),
             action: Normalizer::guarded(&[0.1, -0.2], &[0.5, 2.0]),
+            lag: None,
             representation: ActionRepresentation::DeltaToState,
         };
-        let mut actions = [1.0, 2.0, 3.0, 4.0];
-        p.encode_actions(&mut actions, &[0.5, 0.5]);
-        p.decode_actions(&mut actions, &[0.5, 0.5]);
-        assert!(actions.iter().zip([1.0, 2.0, 3.0, 4.0]).all(|(a, b)| (a - b).abs() < 1e-5));
+        for (representation, first) in [
+            (ActionRepresentation::Absolute, 1.0),
+            (ActionRepresentation::DeltaToState, 0.5),
+            (ActionRepresentation::DeltaToLast, 0.75),
+        ] {
+            p.representation = representation;
+            let mut actions = [1.0, 2.0, 3.0, 4.0];
+            p.encode_actions(&mut actions, &[0.5, 0.5], &[0.25, 1.5]);
+            assert!((actions[0] - (first - 0.1) / 0.5).abs() < 1e-5);
+            p.decode_actions(&mut actions, &[0.5, 0.5], &[0.25, 1.5]);
+            assert!(actions.iter().zip([1.0, 2.0, 3.0, 4.0]).all(|(a, b)| (a - b).abs() < 1e-5));
+        }
     }
 }

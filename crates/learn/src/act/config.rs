@@ -14,6 +14,9 @@ pub enum ActionRepresentation {
     /// Action minus the state at the time of prediction; wants state and action of the same
     /// dimensions (joint positions and joint targets).
     DeltaToState,
+    /// Action minus the last commanded action (the state before the first); wants the same. Where
+    /// commands are smooth, "go on as before" is then the zero from which learning starts.
+    DeltaToLast,
 }
 
 /// One convolution of the stem, followed by ReLU.
@@ -57,6 +60,11 @@ pub struct ActConfig {
     pub map_tokens: bool,
     /// What the predicted actions are relative to.
     pub action_representation: ActionRepresentation,
+    /// Whether the last commanded action, minus the state, is an input: it tells where the motion is
+    /// going. Wants state and action of the same dimensions.
+    pub observe_last_action: bool,
+    /// Share of features dropped at random in training, for small datasets.
+    pub dropout: f32,
     /// Predict at every step and average all predictions of the present action with weights
     /// exp(−this · rank), oldest first (ACT's temporal ensembling; the paper uses 0.01). `None` executes
     /// `n_action_steps` of each chunk instead.
@@ -80,6 +88,8 @@ impl Default for ActConfig {
             keypoint_layer: 2,
             map_tokens: true,
             action_representation: ActionRepresentation::Absolute,
+            observe_last_action: false,
+            dropout: 0.0,
             temporal_ensemble_coeff: Some(0.01),
         }
     }
@@ -121,6 +131,7 @@ impl ActConfig {
             self.keypoints > 0 || self.map_tokens,
             "without key points, map_tokens must be true",
         )?;
+        check("dropout", self.dropout, (0.0..1.0).contains(&self.dropout), "it must be in [0, 1)")?;
         check(
             "temporal_ensemble_coeff",
             format!("{:?}", self.temporal_ensemble_coeff),

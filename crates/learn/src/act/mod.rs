@@ -5,4 +5,4 @@ mod model;
 
 pub(crate) use config::check;
 pub use config::{ActConfig, ActionRepresentation, StemLayer};
-pub(crate) use model::{ActInputs, ActNet, ActShape};
+pub(crate) use model::{ActInputs, ActNet, ActShape, Dropout};

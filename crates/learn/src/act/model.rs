@@ -3,7 +3,11 @@
 //! Pre-norm transformer; all inputs and outputs are normalised. Parameter names follow LeRobot's ACT
 //! (`model.encoder.layers.0.…`, `model.decoder_pos_embed.weight`, `model.action_head.weight`).
 
+use std::cell::RefCell;
+
 use burn::tensor::{Device, Tensor, TensorData};
+use rand::{RngCore, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 
 use super::config::{ActConfig, check};
 use crate::error::Error;
@@ -17,6 +21,34 @@ pub(crate) struct ActShape {
     pub cameras: Vec<(String, usize, usize)>,
     pub state_dim: usize,
     pub action_dim: usize,
+}
+
+/// Random dropping of features while training: a stream of its own per shard.
+pub(crate) struct Dropout {
+    share: f32,
+    rng: RefCell<ChaCha8Rng>,
+}
+
+impl Dropout {
+    /// Drops `share` of the features, by the stream of `seed`.
+    pub fn new(share: f32, seed: u64) -> Self {
+        Self { share, rng: RefCell::new(ChaCha8Rng::seed_from_u64(seed)) }
+    }
+
+    /// `x` with features set to 0 and the rest scaled up to keep the mean.
+    fn drop<const D: usize>(this: Option<&Self>, x: Tensor<D>) -> Tensor<D> {
+        let Some(this) = this.filter(|d| d.share > 0.0) else { return x };
+        let shape = x.dims();
+        let kept = 1.0 / (1.0 - this.share);
+        let limit = (f64::from(this.share) * 65_536.0) as u16;
+        let mut noise = vec![0u8; 2 * shape.iter().product::<usize>()];
+        this.rng.borrow_mut().fill_bytes(&mut noise);
+        let (pairs, _) = noise.as_chunks::<2>();
+        let keep = |pair: &[u8; 2]| if u16::from_le_bytes(*pair) < limit { 0.0 } else { kept };
+        let mask: Vec<f32> = pairs.iter().map(keep).collect();
+        let mask = Tensor::<D>::from_data(TensorData::new(mask, shape), &x.device().inner());
+        x * mask
+    }
 }
 
 /// Normalised inputs of a batch.
@@ -127,7 +159,13 @@ impl ActNet {
     }
 
     /// Normalised actions `[batch, chunk_size, action_dim]`.
-    pub fn forward(&self, w: &Weights, inputs: &ActInputs, device: &Device) -> Tensor<3> {
+    pub fn forward(
+        &self,
+        w: &Weights,
+        inputs: &ActInputs,
+        dropout: Option<&Dropout>,
+        device: &Device,
+    ) -> Tensor<3> {
         let [batch, _] = inputs.state.dims();
         let dim = self.cfg.dim;
         let kinds = w.matrix(self.kinds);
@@ -137,23 +175,24 @@ impl ActNet {
         for (i, (camera, image)) in self.cameras.iter().zip(&inputs.images).enumerate() {
             let (points, map) = camera.forward(w, image.clone());
             if let Some(points) = points {
-                tokens.push(points.reshape([batch, 1, dim]) + kind(1 + 2 * i));
+                let points = Dropout::drop(dropout, points.reshape([batch, 1, dim]));
+                tokens.push(points + kind(1 + 2 * i));
             }
             if let Some(map) = map {
                 let data = TensorData::new(camera.positions.clone(), [1, camera.cells, dim]);
                 let positions = Tensor::<3>::from_data(data, device);
-                tokens.push(map + (positions + kind(2 + 2 * i)));
+                tokens.push(Dropout::drop(dropout, map) + (positions + kind(2 + 2 * i)));
             }
         }
         let mut memory = Tensor::cat(tokens, 1);
         for layer in &self.encoder {
-            memory = layer.forward(w, memory, self.cfg.heads);
+            memory = layer.forward(w, memory, self.cfg.heads, dropout);
         }
         let memory = self.encoder_norm.forward(w, memory);
         let queries = w.matrix(self.queries).clone().unsqueeze::<3>();
         let mut x = queries.expand([batch, self.cfg.chunk_size, dim]);
         for layer in &self.decoder {
-            x = layer.forward(w, x, memory.clone(), self.cfg.heads);
+            x = layer.forward(w, x, memory.clone(), self.cfg.heads, dropout);
         }
         let x = self.decoder_norm.forward(w, x);
         self.head.forward(w, x, Activation::None)
@@ -275,11 +314,18 @@ impl EncoderLayer {
         }
     }
 
-    fn forward(&self, w: &Weights, x: Tensor<3>, heads: usize) -> Tensor<3> {
+    fn forward(
+        &self,
+        w: &Weights,
+        x: Tensor<3>,
+        heads: usize,
+        dropout: Option<&Dropout>,
+    ) -> Tensor<3> {
+        let drop = |x| Dropout::drop(dropout, x);
         let normed = self.norm1.forward(w, x.clone());
-        let x = x + self.attention.forward(w, normed.clone(), normed, heads);
+        let x = x + drop(self.attention.forward(w, normed.clone(), normed, heads));
         let hidden = self.up.forward(w, self.norm2.forward(w, x.clone()), Activation::Relu);
-        x + self.down.forward(w, hidden, Activation::None)
+        x + drop(self.down.forward(w, hidden, Activation::None))
     }
 }
 
@@ -296,12 +342,20 @@ impl DecoderLayer {
         }
     }
 
-    fn forward(&self, w: &Weights, x: Tensor<3>, memory: Tensor<3>, heads: usize) -> Tensor<3> {
+    fn forward(
+        &self,
+        w: &Weights,
+        x: Tensor<3>,
+        memory: Tensor<3>,
+        heads: usize,
+        dropout: Option<&Dropout>,
+    ) -> Tensor<3> {
+        let drop = |x| Dropout::drop(dropout, x);
         let normed = self.norm_own.forward(w, x.clone());
-        let x = x + self.own.forward(w, normed.clone(), normed, heads);
+        let x = x + drop(self.own.forward(w, normed.clone(), normed, heads));
         let normed = self.norm_cross.forward(w, x.clone());
-        let x = x + self.cross.forward(w, normed, memory, heads);
+        let x = x + drop(self.cross.forward(w, normed, memory, heads));
         let hidden = self.up.forward(w, self.norm_ff.forward(w, x.clone()), Activation::Relu);
-        x + self.down.forward(w, hidden, Activation::None)
+        x + drop(self.down.forward(w, hidden, Activation::None))
     }
 }

@@ -51,6 +51,9 @@ pub(crate) struct Targets {
     pub mask: Vec<f32>,
     /// Raw states `[batch, state_dim]`.
     pub states: Vec<f32>,
+    /// Raw last commands `[batch, action_dim]`; before the first, the state stands for it where it has
+    /// the same dimensions.
+    pub last: Vec<f32>,
     /// Recorded actions as they are, with the previous one first: `[batch, 1 + chunk, action_dim]`.
     pub recorded: Vec<f32>,
     /// As recorded, `[batch, 1 + chunk]`.
@@ -75,14 +78,19 @@ pub(crate) fn targets(batch: &Batch, p: &Processor, chunk: usize) -> Result<Targ
         }
     };
     let mut actions = Vec::with_capacity(rows * chunk * action_dim);
-    for (row, state) in recorded.chunks_exact(width).zip(states.chunks_exact(state_dim)) {
+    let mut last = Vec::with_capacity(rows * action_dim);
+    for (i, row) in recorded.chunks_exact(width).enumerate() {
+        let state = &states[i * state_dim..(i + 1) * state_dim];
+        let first = is_pad[i * (chunk + 1)] && state_dim == action_dim;
+        let command = if first { state } else { &row[..action_dim] };
         let from = actions.len();
         actions.extend_from_slice(&row[action_dim..]);
-        p.encode_actions(&mut actions[from..], state);
+        p.encode_actions(&mut actions[from..], state, command);
+        last.extend_from_slice(command);
     }
     let kept = is_pad.chunks_exact(chunk + 1).flat_map(|row| &row[1..]);
     let mask = kept.map(|pad| if *pad { 0.0 } else { 1.0 }).collect();
-    Ok(Targets { actions, mask, states, recorded, is_pad })
+    Ok(Targets { actions, mask, states, last, recorded, is_pad })
 }
 
 /// How the pictures of one step change.
@@ -97,7 +105,7 @@ pub(crate) struct Augment {
 /// Network inputs of rows `range` of a batch.
 pub(crate) fn inputs(
     batch: &Batch,
-    states: &[f32],
+    targets: &Targets,
     range: std::ops::Range<usize>,
     p: &Processor,
     table: &[[f32; 256]; 3],
@@ -105,9 +113,12 @@ pub(crate) fn inputs(
     device: &Device,
 ) -> Result<ActInputs, Error> {
     let rows = range.len();
-    let dim = p.state.mean.len();
-    let mut state = states[range.start * dim..range.end * dim].to_vec();
-    p.state.apply(&mut state);
+    let (dim, actions) = (p.state.mean.len(), p.action.mean.len());
+    let mut vector = Vec::with_capacity(rows * p.vector_dim());
+    for i in range.clone() {
+        let state = &targets.states[i * dim..(i + 1) * dim];
+        p.encode_vector(state, &targets.last[i * actions..(i + 1) * actions], &mut vector);
+    }
     let mut images = Vec::new();
     for (c, camera) in p.cameras.iter().enumerate() {
         let view = batch.arrays.get(&camera.key).map(|a| a.view());
@@ -131,8 +142,8 @@ pub(crate) fn inputs(
         }
         images.push(Tensor::from_data(TensorData::new(out, [rows, h, w, 3]), device));
     }
-    let state = Tensor::from_data(TensorData::new(state, [rows, dim]), device);
-    Ok(ActInputs { images, state })
+    let vector = TensorData::new(vector, [rows, p.vector_dim()]);
+    Ok(ActInputs { images, state: Tensor::from_data(vector, device) })
 }
 
 /// Multiplies the pixel values (not their normalised form) by `gain`: y = gain · x + (gain − 1) · mean/std.

@@ -15,7 +15,8 @@ use std::time::Instant;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use embody_core::{
-    AtomicDir, Batch, BatchSource, ContentHash, FeatureSpec, IoContext, Result, Task, hash_bytes,
+    AtomicDir, Batch, BatchSource, ContentHash, FeatureSpec, IoContext, Result, Task, derive_seed,
+    hash_bytes,
 };
 use serde::{Deserialize, Serialize};
 
@@ -24,7 +25,7 @@ pub(crate) use config::windows;
 pub use config::{AugmentConfig, PolicyConfig, TrainConfig, required_windows};
 pub use preset::{Preset, preset, presets};
 
-use crate::act::{ActNet, ActionRepresentation};
+use crate::act::{ActNet, ActionRepresentation, Dropout};
 use crate::checkpoint::{self, ACTION, Model};
 use crate::error::{Error, name_frames};
 use crate::nn::Weights;
@@ -231,19 +232,23 @@ impl<'a> Run<'a> {
         let action_names = feature(ACTION)?.dim_names();
         let action_dim = action_names.len();
         let act = cfg.act();
-        checkpoint::check_representation(act.action_representation, state_dim, action_dim)?;
-        let net = ActNet::new(act, &checkpoint::net_shape(&cameras, state_dim, action_dim))?;
+        checkpoint::check_representation(act, state_dim, action_dim)?;
         let stats = |key: &str, dim| Normalizer::from_stats(key, source.stats().get(key), dim);
         let mut processor = Processor {
             state: stats(&state_key, state_dim)?,
             action: stats(ACTION, action_dim)?,
+            lag: None,
             cameras,
             state_key,
             representation: act.action_representation,
         };
-        if processor.representation == ActionRepresentation::DeltaToState {
-            processor.action = delta_normalizer(source, &processor, act.chunk_size)?;
+        let delta = processor.representation != ActionRepresentation::Absolute;
+        if delta || act.observe_last_action {
+            let (actions, lag) = measured_normalizers(source, &processor, act.chunk_size)?;
+            processor.action = if delta { actions } else { processor.action };
+            processor.lag = act.observe_last_action.then_some(lag);
         }
+        let net = ActNet::new(act, &checkpoint::net_shape(&processor))?;
         let workers = Workers::new(cfg.threads)?;
         let hash = run_hash(source, cfg, &processor);
         let (pixels, device) = (pixel_table(), Device::flex());
@@ -431,11 +436,11 @@ impl<'a> Run<'a> {
         weight: f32,
         augment: Augment,
     ) -> Result<(f64, Vec<f32>), Error> {
+        let augment_step = augment.step;
         let augment = Some(augment).filter(|a| a.config != AugmentConfig::NONE);
-        let states = &targets.states;
         let inputs = inputs(
             batch,
-            states,
+            targets,
             range.clone(),
             &self.processor,
             &self.pixels,
@@ -443,7 +448,10 @@ impl<'a> Run<'a> {
             &self.device,
         )?;
         let weights = base.tracked();
-        let predicted = self.net.forward(&weights, &inputs, &self.device);
+        let stream = (augment_step * self.cfg.batch_size + range.start) as u64;
+        let seed = derive_seed(self.cfg.seed, "train/dropout", stream);
+        let dropout = Dropout::new(self.cfg.act().dropout, seed);
+        let predicted = self.net.forward(&weights, &inputs, Some(&dropout), &self.device);
         let [rows, chunk, dim] = predicted.dims();
         let part =
             |values: &[f32], width: usize| values[range.start * width..range.end * width].to_vec();
@@ -472,14 +480,14 @@ impl<'a> Run<'a> {
             let errors = self.workers.map(&rows, |row| -> Result<f64, Error> {
                 let inputs = inputs(
                     &batch,
-                    &t.states,
+                    &t,
                     *row..row + 1,
                     &self.processor,
                     &self.pixels,
                     None,
                     &self.device,
                 )?;
-                let predicted = self.net.forward(&weights, &inputs, &self.device).into_data();
+                let predicted = self.net.forward(&weights, &inputs, None, &self.device).into_data();
                 let predicted = predicted.as_slice::<f32>().expect("actions are f32");
                 let dim = self.processor.action.mean.len();
                 let at = row * predicted.len();
@@ -522,38 +530,64 @@ fn chosen_inputs(cfg: &TrainConfig, source: &dyn BatchSource) -> Vec<String> {
     source.features().iter().filter(wanted).map(|(key, _)| key.clone()).collect()
 }
 
-/// Mean and deviation of action minus state over a chunk, from at most 512 evenly spaced frames.
-fn delta_normalizer(
+/// Normalisation of encoded actions over a chunk and of last action minus state, from at most 512
+/// evenly spaced frames.
+fn measured_normalizers(
     source: &dyn BatchSource,
     processor: &Processor,
     chunk: usize,
-) -> Result<Normalizer> {
+) -> Result<(Normalizer, Normalizer)> {
     let dim = processor.action.mean.len();
     let identity = Normalizer { mean: vec![0.0; dim], std: vec![1.0; dim] };
     let raw = Processor { action: identity, ..processor.clone() };
     let count = source.len().min(512);
     let indices: Vec<usize> = (0..count).map(|i| i * source.len() / count).collect();
-    let (mut sum, mut squares, mut n) = (vec![0.0f64; dim], vec![0.0f64; dim], 0.0);
+    let (mut actions, mut lags) = (Moments::new(dim), Moments::new(dim));
     let mut batch = Batch::default();
     for part in indices.chunks(64) {
         source.batch(part, &mut batch)?;
         let t = targets(&batch, &raw, chunk)?;
-        for (delta, mask) in t.actions.chunks_exact(dim).zip(&t.mask) {
+        for (action, mask) in t.actions.chunks_exact(dim).zip(&t.mask) {
             if *mask > 0.0 {
-                n += 1.0;
-                for (i, d) in delta.iter().enumerate() {
-                    // The identity above divides by 1 + 1e-8 only.
-                    sum[i] += f64::from(*d);
-                    squares[i] += f64::from(*d) * f64::from(*d);
-                }
+                actions.add(action.iter().copied());
+            }
+        }
+        if t.states.len() == t.last.len() {
+            for (last, state) in t.last.chunks_exact(dim).zip(t.states.chunks_exact(dim)) {
+                lags.add(last.iter().zip(state).map(|(l, s)| l - s));
             }
         }
     }
-    let n = f64::max(n, 1.0);
-    let mean: Vec<f64> = sum.iter().map(|s| s / n).collect();
-    let std: Vec<f64> =
-        squares.iter().zip(&mean).map(|(s, m)| (s / n - m * m).max(0.0).sqrt()).collect();
-    Ok(Normalizer::guarded(&mean, &std))
+    Ok((actions.normalizer(), lags.normalizer()))
+}
+
+/// Sums for mean and deviation of each dimension.
+struct Moments {
+    sum: Vec<f64>,
+    squares: Vec<f64>,
+    count: f64,
+}
+
+impl Moments {
+    fn new(dim: usize) -> Self {
+        Self { sum: vec![0.0; dim], squares: vec![0.0; dim], count: 0.0 }
+    }
+
+    fn add(&mut self, row: impl Iterator<Item = f32>) {
+        self.count += 1.0;
+        for (i, v) in row.enumerate() {
+            self.sum[i] += f64::from(v);
+            self.squares[i] += f64::from(v) * f64::from(v);
+        }
+    }
+
+    fn normalizer(&self) -> Normalizer {
+        let n = self.count.max(1.0);
+        let mean: Vec<f64> = self.sum.iter().map(|s| s / n).collect();
+        let variance = |(s, m): (&f64, &f64)| (s / n - m * m).max(0.0).sqrt();
+        let std: Vec<f64> = self.squares.iter().zip(&mean).map(variance).collect();
+        Normalizer::guarded(&mean, &std)
+    }
 }
 
 /// Names a run: settings without `threads`, and the data as far as training can see it.

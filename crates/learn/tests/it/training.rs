@@ -57,7 +57,10 @@ fn threads_change_no_bit() {
     let mut results = Vec::new();
     for (name, threads) in [("one", 1), ("again", 1), ("two", 2), ("three", 3)] {
         let out = home.path().join(name);
-        run(&TrainConfig { threads, ..small(30) }, &out).unwrap();
+        let mut cfg = TrainConfig { threads, ..small(30) };
+        let PolicyConfig::ActSmall(act) = &mut cfg.policy;
+        act.dropout = 0.1;
+        run(&cfg, &out).unwrap();
         results.push(result(&out));
     }
     assert!(results[0].contains_key("model.safetensors"));
@@ -143,10 +146,15 @@ fn impossible_settings_name_their_key() {
 #[test]
 fn it_learns_to_see() {
     let home = tempfile::tempdir().unwrap();
-    for representation in [ActionRepresentation::Absolute, ActionRepresentation::DeltaToState] {
+    for representation in [
+        ActionRepresentation::Absolute,
+        ActionRepresentation::DeltaToState,
+        ActionRepresentation::DeltaToLast,
+    ] {
         let mut cfg = TrainConfig { lr: 3e-3, ..small(300) };
         let PolicyConfig::ActSmall(act) = &mut cfg.policy;
         act.action_representation = representation;
+        act.observe_last_action = representation == ActionRepresentation::DeltaToLast;
         let out = home.path().join(format!("{representation:?}"));
         let source = Drawn::new(1, 100, &cfg);
         let held_out = Drawn::new(2, 10, &cfg);
