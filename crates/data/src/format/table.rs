@@ -13,7 +13,10 @@ use arrow_array::types::{
     Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type,
     UInt16Type, UInt32Type, UInt64Type,
 };
-use arrow_array::{Array as _, ArrayRef, FixedSizeListArray, RecordBatch, RecordBatchReader as _};
+use arrow_array::{
+    Array as _, ArrayRef, FixedSizeListArray, GenericListArray, OffsetSizeTrait, RecordBatch,
+    RecordBatchReader as _,
+};
 use arrow_schema::{DataType, Field, Fields, Schema, SchemaRef};
 use embody_core::{Array, ArrayData, DType, FeatureSpec, IoContext, Result};
 use parquet::arrow::ArrowWriter;
@@ -188,28 +191,9 @@ fn flatten(column: &ArrayRef) -> std::result::Result<(ArrayRef, usize), String> 
         if values.null_count() > 0 {
             return Err("has empty (null) values".to_owned());
         }
-        let uneven = || Err("has rows of different lengths".to_owned());
         values = match values.data_type() {
-            DataType::List(_) => {
-                let list = values.as_list::<i32>();
-                let offsets = list.offsets();
-                let width = offsets.get(1).map_or(0, |end| end - offsets[0]);
-                if offsets.windows(2).any(|w| w[1] - w[0] != width) {
-                    return uneven();
-                }
-                let (from, to) = (offsets[0] as usize, offsets[list.len()] as usize);
-                list.values().slice(from, to - from)
-            }
-            DataType::LargeList(_) => {
-                let list = values.as_list::<i64>();
-                let offsets = list.offsets();
-                let width = offsets.get(1).map_or(0, |end| end - offsets[0]);
-                if offsets.windows(2).any(|w| w[1] - w[0] != width) {
-                    return uneven();
-                }
-                let (from, to) = (offsets[0] as usize, offsets[list.len()] as usize);
-                list.values().slice(from, to - from)
-            }
+            DataType::List(_) => even_list(values.as_list::<i32>())?,
+            DataType::LargeList(_) => even_list(values.as_list::<i64>())?,
             DataType::FixedSizeList(_, width) => {
                 let list = values.as_fixed_size_list();
                 let from = list.value_offset_at(0);
@@ -220,6 +204,19 @@ fn flatten(column: &ArrayRef) -> std::result::Result<(ArrayRef, usize), String> 
     }
     let per_row = values.len().checked_div(rows).unwrap_or(0);
     Ok((values, per_row))
+}
+
+/// The values of a list column whose rows are all of one length.
+fn even_list<O: OffsetSizeTrait>(
+    list: &GenericListArray<O>,
+) -> std::result::Result<ArrayRef, String> {
+    let offsets = list.offsets();
+    let mut widths = offsets.windows(2).map(|w| w[1] - w[0]);
+    if widths.next().is_some_and(|first| widths.any(|width| width != first)) {
+        return Err("has rows of different lengths".to_owned());
+    }
+    let (from, to) = (offsets[0].as_usize(), offsets[list.len()].as_usize());
+    Ok(list.values().slice(from, to - from))
 }
 
 /// A column of strings, or of lists of strings, row by row.

@@ -63,6 +63,10 @@ pub struct ActConfig {
     /// Whether the last commanded action, minus the state, is an input: it tells where the motion is
     /// going. Wants state and action of the same dimensions.
     pub observe_last_action: bool,
+    /// Whether a linear map from the state (and the last action, where that is an input) to the
+    /// whole chunk is added to the network's output, starting from zero. Little data supports it
+    /// before it supports the rest.
+    pub linear_path: bool,
     /// Share of features dropped at random in training, for small datasets.
     pub dropout: f32,
     /// Predict at every step and average all predictions of the present action with weights
@@ -89,6 +93,7 @@ impl Default for ActConfig {
             map_tokens: true,
             action_representation: ActionRepresentation::Absolute,
             observe_last_action: false,
+            linear_path: false,
             dropout: 0.0,
             temporal_ensemble_coeff: Some(0.01),
         }

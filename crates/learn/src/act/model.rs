@@ -79,12 +79,17 @@ struct Attention {
 }
 
 #[derive(Debug, Clone)]
-struct EncoderLayer {
-    norm1: LayerNorm,
-    attention: Attention,
-    norm2: LayerNorm,
+struct FeedForward {
+    norm: LayerNorm,
     up: Linear,
     down: Linear,
+}
+
+#[derive(Debug, Clone)]
+struct EncoderLayer {
+    norm: LayerNorm,
+    attention: Attention,
+    feed_forward: FeedForward,
 }
 
 #[derive(Debug, Clone)]
@@ -93,9 +98,7 @@ struct DecoderLayer {
     norm_own: LayerNorm,
     cross: Attention,
     norm_cross: LayerNorm,
-    norm_ff: LayerNorm,
-    up: Linear,
-    down: Linear,
+    feed_forward: FeedForward,
 }
 
 /// The network's structure; its weights live in a flat vector ordered by [`ActNet::table`].
@@ -112,6 +115,7 @@ pub(crate) struct ActNet {
     decoder: Vec<DecoderLayer>,
     decoder_norm: LayerNorm,
     head: Linear,
+    linear_path: Option<Linear>,
     cfg: ActConfig,
 }
 
@@ -138,6 +142,9 @@ impl ActNet {
             .collect();
         let decoder_norm = t.norm("model.decoder.norm", dim);
         let head = t.linear("model.action_head", dim, shape.action_dim, 0.1);
+        let chunk = cfg.chunk_size * shape.action_dim;
+        let linear_path =
+            cfg.linear_path.then(|| t.linear("model.linear_path", shape.state_dim, chunk, 0.0));
         Ok(Self {
             table,
             cameras,
@@ -149,6 +156,7 @@ impl ActNet {
             decoder,
             decoder_norm,
             head,
+            linear_path,
             cfg: cfg.clone(),
         })
     }
@@ -195,7 +203,10 @@ impl ActNet {
             x = layer.forward(w, x, memory.clone(), self.cfg.heads, dropout);
         }
         let x = self.decoder_norm.forward(w, x);
-        self.head.forward(w, x, Activation::None)
+        let actions = self.head.forward(w, x, Activation::None);
+        let Some(path) = self.linear_path else { return actions };
+        let shape = actions.dims();
+        actions + path.forward(w, inputs.state.clone(), Activation::None).reshape(shape)
     }
 }
 
@@ -303,14 +314,27 @@ impl Attention {
     }
 }
 
+impl FeedForward {
+    fn new(t: &mut ParamTable, layer: &str, norm: &str, cfg: &ActConfig) -> Self {
+        Self {
+            norm: t.norm(&format!("{layer}.{norm}"), cfg.dim),
+            up: t.linear(&format!("{layer}.linear1"), cfg.dim, cfg.ff_dim, 1.0),
+            down: t.linear(&format!("{layer}.linear2"), cfg.ff_dim, cfg.dim, 1.0),
+        }
+    }
+
+    fn forward(&self, w: &Weights, x: Tensor<3>) -> Tensor<3> {
+        let hidden = self.up.forward(w, self.norm.forward(w, x), Activation::Relu);
+        self.down.forward(w, hidden, Activation::None)
+    }
+}
+
 impl EncoderLayer {
     fn new(t: &mut ParamTable, name: &str, cfg: &ActConfig) -> Self {
         Self {
-            norm1: t.norm(&format!("{name}.norm1"), cfg.dim),
+            norm: t.norm(&format!("{name}.norm1"), cfg.dim),
             attention: Attention::new(t, &format!("{name}.self_attn"), cfg.dim),
-            norm2: t.norm(&format!("{name}.norm2"), cfg.dim),
-            up: t.linear(&format!("{name}.linear1"), cfg.dim, cfg.ff_dim, 1.0),
-            down: t.linear(&format!("{name}.linear2"), cfg.ff_dim, cfg.dim, 1.0),
+            feed_forward: FeedForward::new(t, name, "norm2", cfg),
         }
     }
 
@@ -322,10 +346,9 @@ impl EncoderLayer {
         dropout: Option<&Dropout>,
     ) -> Tensor<3> {
         let drop = |x| Dropout::drop(dropout, x);
-        let normed = self.norm1.forward(w, x.clone());
+        let normed = self.norm.forward(w, x.clone());
         let x = x + drop(self.attention.forward(w, normed.clone(), normed, heads));
-        let hidden = self.up.forward(w, self.norm2.forward(w, x.clone()), Activation::Relu);
-        x + drop(self.down.forward(w, hidden, Activation::None))
+        x.clone() + drop(self.feed_forward.forward(w, x))
     }
 }
 
@@ -336,9 +359,7 @@ impl DecoderLayer {
             own: Attention::new(t, &format!("{name}.self_attn"), cfg.dim),
             norm_cross: t.norm(&format!("{name}.norm2"), cfg.dim),
             cross: Attention::new(t, &format!("{name}.multihead_attn"), cfg.dim),
-            norm_ff: t.norm(&format!("{name}.norm3"), cfg.dim),
-            up: t.linear(&format!("{name}.linear1"), cfg.dim, cfg.ff_dim, 1.0),
-            down: t.linear(&format!("{name}.linear2"), cfg.ff_dim, cfg.dim, 1.0),
+            feed_forward: FeedForward::new(t, name, "norm3", cfg),
         }
     }
 
@@ -355,7 +376,6 @@ impl DecoderLayer {
         let x = x + drop(self.own.forward(w, normed.clone(), normed, heads));
         let normed = self.norm_cross.forward(w, x.clone());
         let x = x + drop(self.cross.forward(w, normed, memory, heads));
-        let hidden = self.up.forward(w, self.norm_ff.forward(w, x.clone()), Activation::Relu);
-        x + drop(self.down.forward(w, hidden, Activation::None))
+        x.clone() + drop(self.feed_forward.forward(w, x))
     }
 }

@@ -37,6 +37,7 @@ fn all() -> Vec<Preset> {
         keypoints: 16,
         action_representation: ActionRepresentation::DeltaToLast,
         observe_last_action: true,
+        linear_path: true,
         dropout: 0.2,
         ..ActConfig::default()
     };

@@ -8,6 +8,7 @@ use embody_platform::report::{
     Report as Page, Section, Series, SmallMultiples, Tone,
 };
 
+use super::sections;
 use crate::steps::{measured, open_loop, outcome};
 
 /// Most joints plotted per episode: those that move most.
@@ -33,14 +34,7 @@ pub fn add(input: &StepInput, page: &mut Page) -> Result<()> {
         ),
         tone: if better { Tone::Success } else { Tone::Neutral },
     });
-    if let Some(latency) = &times.latency {
-        page.headline.push(Headline {
-            label: "inference".into(),
-            value: format!("{:.1} ms", latency.p50_ms),
-            detail: format!("batch 1, median of {}; p99 {:.1} ms", latency.n, latency.p99_ms),
-            tone: Tone::Neutral,
-        });
-    }
+    page.headline.extend(times.latency.as_ref().map(sections::inference_headline));
     let mut blocks = vec![by_horizon(result), by_joint(result)];
     blocks.extend(result.trajectories.iter().map(|t| trajectory(t, result)));
     let interval = |m: &embody_learn::MeanInterval| {
@@ -56,15 +50,7 @@ pub fn add(input: &StepInput, page: &mut Page) -> Result<()> {
         ),
         KeyValue::new("frames", format!("{} of {} episodes", result.frames, result.episodes)),
     ];
-    if let Some(latency) = &times.latency {
-        rows.push(KeyValue::new(
-            "inference, batch 1",
-            format!(
-                "p50 {:.2} ms, p99 {:.2} ms (n = {})",
-                latency.p50_ms, latency.p99_ms, latency.n
-            ),
-        ));
-    }
+    rows.extend(times.latency.as_ref().map(sections::inference_row));
     let caption =
         format!("Mean absolute error {} s ahead, in deviations of each joint", at.horizon_s);
     blocks.push(Block::KeyValues(KeyValues { caption, rows }));

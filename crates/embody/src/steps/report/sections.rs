@@ -4,6 +4,7 @@ use std::path::Path;
 
 use embody_core::Result;
 use embody_data::{Dataset, Severity as DataSeverity};
+use embody_learn::Latency;
 use embody_platform::report::{
     Block, Cell, Column, Finding, Findings, Headline, IntervalRow, Intervals, KeyValue, KeyValues,
     LineStyle, Lines, Note, Report as Page, Section, Series, Severity, Table, Tone, Video, Videos,
@@ -17,6 +18,22 @@ use crate::steps::{eval, import, measured, outcome, process, record, train};
 
 /// Label of the headline that matters most.
 pub const SUCCESS: &str = "success rate";
+
+/// How long one decision takes, at the head of the page.
+pub fn inference_headline(latency: &Latency) -> Headline {
+    Headline {
+        label: "inference".into(),
+        value: format!("{:.1} ms", latency.p50_ms),
+        detail: format!("batch 1, median of {}; p99 {:.1} ms", latency.n, latency.p99_ms),
+        tone: Tone::Neutral,
+    }
+}
+
+/// How long one decision takes, among a step's values.
+pub fn inference_row(latency: &Latency) -> KeyValue {
+    let Latency { p50_ms, p99_ms, n, .. } = latency;
+    KeyValue::new("inference, batch 1", format!("p50 {p50_ms:.2} ms, p99 {p99_ms:.2} ms (n = {n})"))
+}
 
 /// Makes sections.
 pub struct Maker<'a> {
@@ -93,14 +110,7 @@ impl Maker<'_> {
             tone,
         });
         let mut blocks = Vec::new();
-        if let Some(latency) = &times.latency {
-            page.headline.push(Headline {
-                label: "inference".into(),
-                value: format!("{:.1} ms", latency.p50_ms),
-                detail: format!("batch 1, median of {}; p99 {:.1} ms", latency.n, latency.p99_ms),
-                tone: Tone::Neutral,
-            });
-        }
+        page.headline.extend(times.latency.as_ref().map(inference_headline));
         // Beside one another: every evaluation of the run that has the same task.
         let others: Vec<(&StepRecord, eval::Outcome)> = self.evaluations(&done.task)?;
         if trained || others.len() == 1 {
@@ -148,15 +158,7 @@ impl Maker<'_> {
         if let Some(hash) = &done.policy_hash {
             rows.push(KeyValue::code("policy", hash.as_str()));
         }
-        if let Some(latency) = &times.latency {
-            rows.push(KeyValue::new(
-                "inference, batch 1",
-                format!(
-                    "p50 {:.2} ms, p99 {:.2} ms (n = {})",
-                    latency.p50_ms, latency.p99_ms, latency.n
-                ),
-            ));
-        }
+        rows.extend(times.latency.as_ref().map(inference_row));
         blocks.push(Block::KeyValues(KeyValues { rows, ..Default::default() }));
         page.sections.push(Section {
             title: format!("Evaluation: {}", input.record.name),
