@@ -28,7 +28,7 @@ pub use lineage::{Lineage, lineage};
 pub use process::{
     DroppedEpisode, HELD_OUT, ProcessOptions, ProcessReport, TrimmedEpisode, process,
 };
-pub use recorder::{LeRobotRecorder, RecordReport, RecordSpec};
+pub use recorder::{LeRobotRecorder, Origin, RecordReport, RecordSpec};
 pub use source::{FrameSource, SourceEpisode, SourceOptions};
 pub use validate::{Checked, DecodeCheck, ValidateOptions, ValidationReport, validate};
 pub use video::{VideoSettings, encode_mp4};

@@ -42,6 +42,17 @@ pub struct RecordSpec {
     pub threads: usize,
     /// What goes into the lineage record, such as the recipe's resolved parameters.
     pub parameters: serde_json::Value,
+    /// Where the frames come from, when that is another recording.
+    pub origin: Option<Origin>,
+}
+
+/// What a dataset is made from; goes into the lineage record.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Origin {
+    /// What makes it, such as `import`.
+    pub operation: String,
+    /// Content hash of the source.
+    pub source: ContentHash,
 }
 
 /// What was recorded.
@@ -177,7 +188,12 @@ impl LeRobotRecorder {
         let cancel = CancelToken::default();
         let task = Task { progress: &NoProgress, cancel: &cancel };
         let parameters = std::mem::take(&mut self.spec.parameters);
-        let (lineage, _) = self.writer.finish(IndexMap::new(), None, "record", parameters, task)?;
+        let (operation, parent) = match self.spec.origin.take() {
+            Some(Origin { operation, source }) => (operation, Some(source)),
+            None => ("record".to_owned(), None),
+        };
+        let (lineage, _) =
+            self.writer.finish(IndexMap::new(), parent, &operation, parameters, task)?;
         let path = self.target.commit()?;
         Ok(RecordReport { path, episodes, frames, version: lineage.version })
     }

@@ -37,6 +37,7 @@ pub fn spec(threads: usize) -> RecordSpec {
         video: VideoSettings::default(),
         threads,
         parameters: serde_json::json!({"made": "by a test"}),
+        origin: None,
     }
 }
 

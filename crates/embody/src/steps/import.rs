@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use embody_core::{ContentHash, Result};
-use embody_data::{Dataset, ImportOptions};
+use embody_data::{Dataset, ImportOptions, ImportReport};
 use embody_platform::{Step, StepContext, StepKind, StepOutput};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -47,7 +47,7 @@ impl Outcome {
     pub fn summary(&self) -> String {
         let robot = self.robot_type.as_deref().unwrap_or("unnamed robot");
         format!(
-            "{} episodes, {} frames of {robot} at {} fps (LeRobotDataset {})",
+            "{} episodes, {} frames of {robot} at {} fps ({})",
             self.episodes, self.frames, self.fps, self.format
         )
     }
@@ -63,7 +63,7 @@ impl StepKind for Import {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn resolve(&self, step: &Step) -> Result<Value> {
@@ -82,19 +82,18 @@ impl StepKind for Import {
 
     fn run(&self, ctx: &StepContext<'_>) -> Result<StepOutput> {
         let source = params(ctx.step)?.path;
-        let format = embody_data::detect_format(&source)?;
         let target = ctx.dir.join(DATASET);
         let report = embody_data::import(&source, &target, ImportOptions::default(), ctx.task)?;
-        output(&describe(&target, format.as_str(), report.version)?, &json!({}))
+        output(&describe(&target, report)?, &json!({}))
     }
 }
 
-fn describe(path: &Path, format: &str, version: ContentHash) -> Result<Outcome> {
+fn describe(path: &Path, report: ImportReport) -> Result<Outcome> {
     let dataset = Dataset::open(path)?;
     let info = dataset.info();
     let cameras = info.features.iter().filter(|(_, f)| f.dtype.is_visual());
     Ok(Outcome {
-        format: format.to_owned(),
+        format: report.source_format,
         episodes: info.total_episodes,
         frames: info.total_frames,
         fps: info.fps,
@@ -102,7 +101,7 @@ fn describe(path: &Path, format: &str, version: ContentHash) -> Result<Outcome> 
         tasks: dataset.tasks().to_vec(),
         cameras: cameras.map(|(key, f)| (key.clone(), f.shape.clone())).collect(),
         action_dim: info.features.get("action").map_or(0, embody_core::FeatureSpec::numel),
-        version,
+        version: report.version,
     })
 }
 

@@ -56,6 +56,7 @@ pub fn run(rollouts: Rollouts<'_>, task: Task<'_>) -> Result<EvalResult> {
                 video: VideoSettings::default(),
                 threads: rollouts.threads,
                 parameters: rollouts.parameters,
+                origin: None,
             },
         )?,
         features,

@@ -192,7 +192,7 @@ fn imported(input: &StepInput, page: &mut Page) -> Result<()> {
     let done: import::Outcome = outcome(&input.record)?;
     let mut rows = vec![
         KeyValue::new("robot", done.robot_type.clone().unwrap_or_else(|| "not given".into())),
-        KeyValue::new("source", format!("LeRobotDataset {}", done.format)),
+        KeyValue::new("source", done.format.clone()),
         KeyValue::new("episodes", done.episodes.to_string()),
         KeyValue::new(
             "frames",

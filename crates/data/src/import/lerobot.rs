@@ -1,58 +1,30 @@
-//! Import: any known version of the layout to v3.0. Video packets and table values are copied, never
+//! Any known version of LeRobot's layout to v3.0. Video packets and table values are copied, never
 //! encoded or rounded again.
 
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use arrow_array::ArrayRef;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
-use embody_core::{Array, ArrayData, AtomicDir, ContentHash, FeatureStats, Result, StatsMap, Task};
+use embody_core::{Array, ArrayData, AtomicDir, FeatureStats, Result, StatsMap, Task};
 use indexmap::IndexMap;
-use serde::Serialize;
 use serde_json::json;
 
 use crate::dataset::{Dataset, detect_format};
 use crate::error::DataError;
 use crate::finding::Finding;
-use crate::format::{FormatVersion, Info};
+use crate::format::Info;
+use crate::import::{ImportOptions, ImportReport};
 use crate::stats::{PictureStats, array_stats, sampled_frames};
 use crate::writer::{DatasetWriter, Footage, NewEpisode};
-
-/// How to import.
-#[derive(Debug, Clone, Default)]
-pub struct ImportOptions {
-    /// Only these episodes, in this order; all where `None`.
-    pub episodes: Option<Vec<usize>>,
-    /// Goes into the lineage record.
-    pub parameters: serde_json::Value,
-}
-
-/// What was imported.
-#[derive(Debug, Clone, Serialize)]
-pub struct ImportReport {
-    /// Where it stands.
-    pub path: PathBuf,
-    /// Layout of the source.
-    pub source_format: FormatVersion,
-    /// Episodes.
-    pub episodes: usize,
-    /// Frames.
-    pub frames: usize,
-    /// Content hash of the source.
-    pub source_version: ContentHash,
-    /// Content hash of the result.
-    pub version: ContentHash,
-    /// What was mended or is worth knowing.
-    pub notes: Vec<Finding>,
-}
 
 /// Imports the dataset at `source` (LeRobot v2.0, v2.1 or v3.0) into a new v3.0 dataset at `target`.
 ///
 /// # Errors
 /// When the source is missing, damaged or contradicts itself, or the target can't be written; names
 /// the file and leaves nothing behind.
-pub fn import(
+pub(super) fn import(
     source: &Path,
     target: &Path,
     options: ImportOptions,
@@ -84,7 +56,7 @@ pub fn import(
     let path = staging.commit()?;
     Ok(ImportReport {
         path,
-        source_format,
+        source_format: format!("LeRobotDataset {}", source_format.as_str()),
         episodes,
         frames,
         source_version,
