@@ -20,8 +20,8 @@ pub const BASELINE: &str = "baseline";
 pub const OPEN_LOOP: &str = "eval";
 
 /// Below an evaluation: 95 % interval of the success rate.
-pub const INTERVAL_LOW: &str = "/result/evaluation/interval/low";
-pub const INTERVAL_HIGH: &str = "/result/evaluation/interval/high";
+pub const INTERVAL_LOW: &str = "/result/evaluation/interval/0";
+pub const INTERVAL_HIGH: &str = "/result/evaluation/interval/1";
 pub const SUCCESSES: &str = "/result/evaluation/successes";
 pub const TRIALS: &str = "/result/evaluation/trials";
 /// Below the open-loop step: the horizon, and errors there.
