@@ -29,6 +29,6 @@ pub use process::{
     DroppedEpisode, HELD_OUT, ProcessOptions, ProcessReport, TrimmedEpisode, process,
 };
 pub use recorder::{LeRobotRecorder, Origin, RecordReport, RecordSpec};
-pub use source::{FrameSource, SourceEpisode, SourceOptions};
+pub use source::{DecodeWhen, FrameSource, SourceEpisode, SourceOptions};
 pub use validate::{Checked, DecodeCheck, ValidateOptions, ValidationReport, validate};
 pub use video::{VideoSettings, encode_mp4};

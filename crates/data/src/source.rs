@@ -1,14 +1,16 @@
-//! Frames for training: every needed video decoded once, resized, kept as bytes; batches are a
-//! gather.
+//! Frames for training. Small recordings: every needed video decoded once, resized, kept as bytes;
+//! batches are a gather. Large ones: decoded when a batch asks.
 //!
 //! Invariants: values do not depend on the number of threads; a cache file is named by everything
 //! that decides its bytes and appears only when whole; windows never cross an episode's edge.
 
 mod cache;
 mod gather;
+mod live;
 mod resize;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use embody_core::{
     Array, ArrayData, Batch, BatchSource, DType, Features, FrameRef, Result, StatsMap, Task,
@@ -23,6 +25,7 @@ use crate::format::RESERVED;
 
 use cache::Pictures;
 use gather::{gather, gather_pictures};
+use live::Live;
 pub(crate) use resize::Resizer;
 
 /// What to read, and how.
@@ -43,6 +46,21 @@ pub struct SourceOptions {
     pub cache_dir: Option<PathBuf>,
     /// Most bytes of decoded pictures to hold in memory (without `cache_dir`); 0 is 8 GiB.
     pub max_memory_bytes: u64,
+    /// When pictures are decoded.
+    pub decode: DecodeWhen,
+}
+
+/// When pictures are decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DecodeWhen {
+    /// At opening, into `cache_dir` or memory; while reading where neither has room for them.
+    #[default]
+    Auto,
+    /// At opening; an error where `max_memory_bytes` does not suffice.
+    Opening,
+    /// While reading: opens at once, and every batch pays for its frames.
+    Reading,
 }
 
 /// An episode of a source: its index in the dataset and its frames in the source.
@@ -82,7 +100,7 @@ impl FrameSource {
     /// When a feature or split is unknown, a file is damaged or a value not finite (names file,
     /// episode and frame), or pictures would take more memory than allowed.
     pub fn open(root: &Path, options: &SourceOptions, task: Task<'_>) -> Result<Self> {
-        let dataset = Dataset::open(root)?;
+        let dataset = Arc::new(Dataset::open(root)?);
         let range = dataset.split(options.split.as_deref())?;
         let features = chosen(&dataset, options)?;
         let pool = rayon::ThreadPoolBuilder::new()
@@ -103,11 +121,16 @@ impl FrameSource {
             .filter(|(_, f)| f.dtype == DType::Video)
             .map(|(k, _)| k.as_str())
             .collect();
-        check_memory(&features, episode_of.len(), options)?;
+        let decode_now = decodes_at_opening(&features, episode_of.len(), options)?;
         let mut pictures = IndexMap::new();
         for key in keys {
             let shape = (features[key].shape[0], features[key].shape[1]);
-            let loaded = cache::load(&dataset, key, shape, &episodes, options, &pool, task)?;
+            let loaded = if decode_now {
+                cache::load(&dataset, key, shape, &episodes, options, &pool, task)?
+            } else {
+                let dataset = Arc::clone(&dataset);
+                Pictures::Live(Live { dataset, key: key.to_owned(), size: shape })
+            };
             pictures.insert(key.to_owned(), loaded);
         }
         let mut stats = dataset.split_stats("train")?;
@@ -188,8 +211,7 @@ impl BatchSource for FrameSource {
                 .or_insert_with(|| Array { shape: Vec::new(), data: ArrayData::U8(Vec::new()) });
             slot.shape = shape;
             if let Some(pictures) = self.pictures.get(key) {
-                let frame = spec.numel();
-                gather_pictures(&self.pool, pictures.bytes(), frame, &rows, &mut slot.data);
+                self.pictures(pictures, spec.numel(), &rows, &mut slot.data)?;
             } else if let Some(column) = self.tables.get(key) {
                 gather(&column.data, column.width, &rows, &mut slot.data);
             }
@@ -212,6 +234,31 @@ impl BatchSource for FrameSource {
 }
 
 impl FrameSource {
+    fn pictures(
+        &self,
+        pictures: &Pictures,
+        bytes: usize,
+        rows: &[usize],
+        to: &mut ArrayData,
+    ) -> Result<()> {
+        let decoded: &[u8] = match pictures {
+            Pictures::Ram(bytes) => bytes,
+            Pictures::File(map) => map,
+            Pictures::Live(live) => {
+                let frames: Vec<(usize, usize)> = rows
+                    .iter()
+                    .map(|&row| {
+                        let episode = &self.episodes[self.episode_of[row] as usize];
+                        (episode.episode, row - episode.frames.start)
+                    })
+                    .collect();
+                return live.gather(&self.pool, &frames, to);
+            }
+        };
+        gather_pictures(&self.pool, decoded, bytes, rows, to);
+        Ok(())
+    }
+
     /// Rows to gather for `indices`, and which of them lie outside their episode.
     fn rows(
         &self,
@@ -356,20 +403,23 @@ fn read_tables(
     Ok(out)
 }
 
-fn check_memory(features: &Features, frames: usize, options: &SourceOptions) -> Result<()> {
+/// Whether all pictures are decoded before the first batch.
+fn decodes_at_opening(features: &Features, frames: usize, options: &SourceOptions) -> Result<bool> {
     let limit = if options.max_memory_bytes == 0 { 8 << 30 } else { options.max_memory_bytes };
     let pictures = features.values().filter(|f| f.dtype == DType::Video);
     let bytes: u64 = pictures.map(|f| f.numel() as u64 * frames as u64).sum();
-    if options.cache_dir.is_none() && bytes > limit {
+    let fits = options.cache_dir.is_some() || bytes <= limit;
+    if options.decode == DecodeWhen::Opening && !fits {
         return Err(DataError::Request {
             why: format!(
                 "decoded pictures take {:.1} GiB, more than the {:.1} GiB allowed",
                 bytes as f64 / (1u64 << 30) as f64,
                 limit as f64 / (1u64 << 30) as f64
             ),
-            hint: "set image_size smaller, or cache_dir to keep them on disk".to_owned(),
+            hint: "set image_size smaller, cache_dir to keep them on disk, or decode to `reading`"
+                .to_owned(),
         }
         .into());
     }
-    Ok(())
+    Ok(fits && options.decode != DecodeWhen::Reading)
 }

@@ -58,6 +58,9 @@ pub enum Command {
     /// Look at, time and evaluate trained policies
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// Measure what this machine reaches
+    #[command(subcommand)]
+    Bench(BenchCommand),
     /// Show what a recipe may contain
     #[command(subcommand)]
     Recipe(RecipeCommand),
@@ -136,6 +139,20 @@ pub enum DataCommand {
         /// Seed of the choice of held-out episodes
         #[arg(long, default_value_t = 0)]
         seed: u64,
+    },
+    /// Look at episodes in the browser: cameras beside plots of the joints; serves this machine only
+    View {
+        /// The dataset's folder (any LeRobot version)
+        path: PathBuf,
+        /// Episode shown first
+        #[arg(long, default_value_t = 0)]
+        episode: usize,
+        /// Port on 127.0.0.1; 0 for a free one
+        #[arg(long, default_value_t = 0)]
+        port: u16,
+        /// Only print the address
+        #[arg(long)]
+        no_open: bool,
     },
     /// Show where a dataset came from: versions, operations, parameters
     Log {
@@ -230,6 +247,19 @@ pub enum PolicyCommand {
         /// Root seed; the same seeds for every policy evaluated under it
         #[arg(long, default_value_t = 0)]
         seed: u64,
+    },
+}
+
+/// What to measure.
+#[derive(Debug, Subcommand)]
+pub enum BenchCommand {
+    /// Reading a dataset as a trainer does, videos decoded while reading: frames per second
+    Data {
+        /// The dataset's folder (LeRobotDataset v3.0)
+        path: PathBuf,
+        /// Seconds for each row
+        #[arg(long, default_value_t = 5.0)]
+        seconds: f64,
     },
 }
 

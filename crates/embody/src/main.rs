@@ -7,6 +7,7 @@ mod commands;
 mod settings;
 mod steps;
 mod ui;
+mod view;
 
 use std::process::ExitCode;
 
@@ -65,6 +66,7 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Data(command) => commands::data::run(&app, command),
         Command::Sim(command) => commands::sim::run(&app, command),
         Command::Policy(command) => commands::policy::run(&app, command),
+        Command::Bench(command) => commands::bench::run(&app, command),
         Command::Recipe(command) => commands::recipe::run(&app, command),
         Command::Config(command) => commands::config::run(&app, command),
         Command::Completions { shell } => commands::reference::completions(*shell),

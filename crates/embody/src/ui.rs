@@ -1,6 +1,7 @@
 //! What a person sees on stderr while work goes on, and how errors look. The only room that draws.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::io::IsTerminal;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -44,6 +45,27 @@ pub fn say(line: &str) {
 pub fn print_data(text: &str) {
     use std::io::Write;
     writeln!(std::io::stdout().lock(), "{text}").ok();
+}
+
+/// Opens a file or an address in a browser, where this session has a display.
+pub fn open_in_browser(page: &OsStr) {
+    let opener = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
+    let has_display = cfg!(target_os = "macos")
+        || std::env::var_os("DISPLAY").is_some()
+        || std::env::var_os("WAYLAND_DISPLAY").is_some();
+    if !has_display {
+        return;
+    }
+    let quiet = std::process::Stdio::null;
+    let started = std::process::Command::new(opener)
+        .arg(page)
+        .stdin(quiet())
+        .stdout(quiet())
+        .stderr(quiet())
+        .spawn();
+    if started.is_err() {
+        say("(no browser found; open it by hand)");
+    }
 }
 
 #[derive(Default)]

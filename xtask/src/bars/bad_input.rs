@@ -4,15 +4,15 @@
 //! Every case starts from the real recording, copied, with exactly one thing spoiled.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use super::Bench;
 use super::foundation::recording;
+use super::peers;
 use super::run::{self, Refusal};
 use crate::demo;
-use crate::sh::{self, Context, Fail, Result};
-use crate::workspace;
+use crate::sh::{self, Context, Result};
 
 const PYARROW: &str = "pyarrow==21.0.0";
 const SPOIL: &str = include_str!("spoil.py");
@@ -169,29 +169,9 @@ fn cut(file: &Path) -> Result<()> {
     fs::write(file, &bytes[..bytes.len() * 6 / 10]).during("write", file)
 }
 
-fn nan(bench: &Bench<'_>, data: &Path) -> Result<()> {
+fn nan(_: &Bench<'_>, data: &Path) -> Result<()> {
     let frame = NAN_FRAME.to_string();
-    let mut spoil = Command::new(python_with(bench, PYARROW)?);
+    let mut spoil = Command::new(peers::python_with(PYARROW, 9)?);
     spoil.args(["-c", SPOIL]).arg(data.join(TABLE)).args(["action", &frame, "5"]);
     sh::attempt("putting a NaN into the action", &mut spoil).map(|_| ())
-}
-
-/// A Python with that package, in the user's cache, made on first use.
-fn python_with(_: &Bench<'_>, package: &str) -> Result<PathBuf> {
-    let home = workspace::cache()?.join("python").join(package.replace("==", "-"));
-    let python = home.join("bin/python");
-    let complete = home.join(".complete");
-    if complete.is_file() {
-        return Ok(python);
-    }
-    eprintln!("installing {package} into {}", home.display());
-    sh::capture(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&home))?;
-    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", package];
-    sh::attempt(&format!("pip install {package}"), Command::new(&python).args(pip)).map_err(
-        |fail| {
-            Fail::new(fail.what).hint(format!("install {package} into {} by hand", home.display()))
-        },
-    )?;
-    fs::write(&complete, package).during("write", &complete)?;
-    Ok(python)
 }

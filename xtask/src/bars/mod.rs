@@ -5,8 +5,10 @@
 //! pyarrow, are installed there by pip, by name and version.
 
 mod bad_input;
+mod data;
 mod foundation;
 mod kill;
+mod peers;
 mod run;
 
 use std::fs;
@@ -48,6 +50,8 @@ pub struct Args {
 enum Name {
     /// From recorded demonstrations to a trained, evaluated policy and a report
     Foundation,
+    /// The dataset engine: reading, editing, importing, repairing
+    Data,
 }
 
 /// One bar.
@@ -104,6 +108,7 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     };
     let (title, groups) = match name {
         Name::Foundation => ("foundation", foundation::GROUPS),
+        Name::Data => ("data", data::GROUPS),
     };
     let outcome = bench.measure(groups);
     if args.keep {

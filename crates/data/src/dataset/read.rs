@@ -206,6 +206,14 @@ impl Dataset {
         })
     }
 
+    /// The sample of the key frame from which a frame of a camera is decoded.
+    pub(crate) fn key_sample(&self, episode: usize, key: &str, frame: usize) -> Result<usize> {
+        let (video, indices) = self.locate(episode, key, &[frame])?;
+        let sample = indices.first().and_then(|&i| video.sample_of(i)).unwrap_or(0);
+        let samples = &video.track().samples;
+        Ok((0..=sample).rev().find(|&i| samples[i].sync).unwrap_or(0))
+    }
+
     /// The last frame at or before `frame` where every camera of an episode has a key frame.
     pub(crate) fn key_frame_before(&self, episode: usize, frame: usize) -> Result<usize> {
         let keys: Vec<String> = self.info.video_keys().map(str::to_owned).collect();

@@ -9,6 +9,7 @@ use embody_core::{IoContext, Result, Task, hash_bytes};
 use memmap2::Mmap;
 use rayon::prelude::*;
 
+use super::live::Live;
 use super::{Resizer, SourceEpisode, SourceOptions};
 use crate::dataset::Dataset;
 
@@ -18,15 +19,8 @@ pub(super) enum Pictures {
     Ram(Vec<u8>),
     /// In a cache file.
     File(Mmap),
-}
-
-impl Pictures {
-    pub fn bytes(&self) -> &[u8] {
-        match self {
-            Self::Ram(bytes) => bytes,
-            Self::File(map) => map,
-        }
-    }
+    /// Not decoded yet.
+    Live(Live),
 }
 
 /// Bytes decoded before they are written to the cache file.

@@ -4,7 +4,8 @@ use embody_core::{
     ArrayData, ArrayView, Batch, BatchSource, DataView, EpisodeOutcome, Recorder, hash_tree,
 };
 use embody_data::{
-    Dataset, DecodeCheck, FrameSource, LeRobotRecorder, SourceOptions, ValidateOptions, validate,
+    Dataset, DecodeCheck, DecodeWhen, FrameSource, LeRobotRecorder, SourceOptions, ValidateOptions,
+    validate,
 };
 
 use crate::common::{self, SIZE, difference, picture, record, spec, state, with_task};
@@ -134,17 +135,27 @@ fn batches_hold_windows_and_pictures() {
         ..Default::default()
     };
     options.windows.insert("action".into(), vec![-1, 0, 1, 2]);
+    options.windows.insert("observation.images.front".into(), vec![0, -2, -1]);
     let plain = with_task(|task| FrameSource::open(&root, &options, task).unwrap());
     options.cache_dir = Some(cache.clone());
     let cached = with_task(|task| FrameSource::open(&root, &options, task).unwrap());
     options.threads = 1;
     let again = with_task(|task| FrameSource::open(&root, &options, task).unwrap());
     assert_eq!(std::fs::read_dir(&cache).unwrap().count(), 1);
+    options.cache_dir = None;
+    options.max_memory_bytes = 1;
+    let opening = SourceOptions { decode: DecodeWhen::Opening, ..options.clone() };
+    let error = with_task(|task| FrameSource::open(&root, &opening, task).err().unwrap());
+    assert!(error.to_string().contains("more than"), "{error}");
+    // Too little memory: decoded while reading, to the same values on any number of threads.
+    let live = with_task(|task| FrameSource::open(&root, &options, task).unwrap());
+    options.threads = 3;
+    let lively = with_task(|task| FrameSource::open(&root, &options, task).unwrap());
     assert_eq!(plain.len(), 15);
     assert_eq!(plain.episodes()[1].frames, 10..15);
     let indices = [9, 0, 10, 14, 3];
-    let mut batches = [Batch::default(), Batch::default(), Batch::default()];
-    for (source, batch) in [&plain, &cached, &again].into_iter().zip(&mut batches) {
+    let mut batches: [Batch; 5] = Default::default();
+    for (source, batch) in [&plain, &cached, &again, &live, &lively].into_iter().zip(&mut batches) {
         source.batch(&[1, 2], batch).unwrap();
         source.batch(&indices, batch).unwrap();
     }
@@ -153,7 +164,7 @@ fn batches_hold_windows_and_pictures() {
     assert_eq!(batch.frames[3].frame, 4);
     assert_eq!(batch.arrays["observation.state"].shape, [5, 3]);
     assert_eq!(batch.arrays["action"].shape, [5, 4, 3]);
-    assert_eq!(batch.arrays["observation.images.front"].shape, [5, 24, 32, 3]);
+    assert_eq!(batch.arrays["observation.images.front"].shape, [5, 3, 24, 32, 3]);
     let ArrayData::Bool(pad) = &batch.arrays["action_is_pad"].data else { panic!() };
     assert_eq!(pad[..8], [false, false, true, true, true, false, false, false]);
     let ArrayData::F32(action) = &batch.arrays["action"].data else { panic!() };

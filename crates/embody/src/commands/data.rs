@@ -9,6 +9,7 @@ use serde_json::json;
 use crate::App;
 use crate::cli::{DataCommand, Decode};
 use crate::ui::print_data;
+use crate::view;
 
 /// Runs the verb.
 ///
@@ -58,6 +59,10 @@ pub fn run(app: &App<'_>, command: &DataCommand) -> Result<()> {
                 report.version.short()
             ));
             Ok(())
+        }
+        DataCommand::View { path, episode, port, no_open } => {
+            let options = view::Options { port: *port, episode: *episode, open: !no_open };
+            view::run(app, path, &options)
         }
         DataCommand::Log { path } => log(app, path),
         DataCommand::Video { path, episode, camera, out } => {

@@ -1,5 +1,6 @@
 //! One room per noun of the command line.
 
+pub mod bench;
 pub mod config;
 pub mod data;
 pub mod policy;

@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::App;
 use crate::cli::RunFlags;
 use crate::steps;
-use crate::ui::{print_data, say};
+use crate::ui::{open_in_browser, print_data};
 
 const DEMO: &str = include_str!("../../../../recipes/demo.toml");
 
@@ -70,7 +70,7 @@ fn execute(app: &App<'_>, recipe: &Recipe, flags: &RunFlags) -> Result<()> {
     if let Some(report) = report {
         print_data(&format!("report   {}", report.display()));
         if !flags.no_open && std::io::stdout().is_terminal() {
-            open_in_browser(&report);
+            open_in_browser(report.as_os_str());
         }
     }
     Ok(())
@@ -91,24 +91,4 @@ fn publish_report(result: &RunResult, out: &Path) -> Result<Option<PathBuf>> {
 /// Version of the program and revision of its source.
 pub fn code_version() -> String {
     format!("{} {}", env!("CARGO_PKG_VERSION"), env!("EMBODY_REVISION"))
-}
-
-fn open_in_browser(page: &Path) {
-    let opener = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
-    let has_display = cfg!(target_os = "macos")
-        || std::env::var_os("DISPLAY").is_some()
-        || std::env::var_os("WAYLAND_DISPLAY").is_some();
-    if !has_display {
-        return;
-    }
-    let quiet = std::process::Stdio::null;
-    let started = std::process::Command::new(opener)
-        .arg(page)
-        .stdin(quiet())
-        .stdout(quiet())
-        .stderr(quiet())
-        .spawn();
-    if started.is_err() {
-        say("(no browser found; open the report by hand)");
-    }
 }

@@ -6,3 +6,4 @@ mod docs;
 mod help;
 mod recipes;
 mod robustness;
+mod view;

@@ -1,0 +1,212 @@
+//! Routes of the viewer. Every one passes [`Access`] first; nothing is written.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use embody_core::{CancelToken, Error, Result};
+use embody_data::Dataset;
+
+use super::access::{Access, Verdict};
+use super::episode;
+
+const PAGE: &str = include_str!("page.html");
+const STYLE: &str = include_str!("view.css");
+const SCRIPT: &str = include_str!("view.js");
+/// Only what this server sends may load or run.
+const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; \
+                      media-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+/// Cut-out episodes kept in memory, so that seeking does not cut them out again.
+const CACHED_VIDEOS: usize = 8;
+const POLL: Duration = Duration::from_millis(100);
+
+type CachedVideo = ((usize, String), axum::body::Bytes);
+
+struct Shared {
+    dataset: Arc<Dataset>,
+    videos: Mutex<VecDeque<CachedVideo>>,
+}
+
+/// Serves until cancelled.
+pub async fn serve(
+    listener: tokio::net::TcpListener,
+    dataset: Arc<Dataset>,
+    access: Access,
+    cancel: CancelToken,
+) -> Result<()> {
+    let shared = Arc::new(Shared { dataset, videos: Mutex::default() });
+    let text = |kind: &'static str, text: &'static str| {
+        get(move || async move { ([(header::CONTENT_TYPE, kind)], text) })
+    };
+    let routes = Router::new()
+        .route("/", text("text/html; charset=utf-8", PAGE))
+        .route("/view.css", text("text/css; charset=utf-8", STYLE))
+        .route("/view.js", text("text/javascript; charset=utf-8", SCRIPT))
+        .route("/api/dataset", get(overview))
+        .route("/api/episodes/{index}", get(one))
+        .route("/api/episodes/{index}/video/{camera}", get(video))
+        .layer(middleware::from_fn_with_state(access, guard))
+        .with_state(shared);
+    let stop = async move {
+        while !cancel.is_cancelled() {
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    // A browser keeps connections open; whoever ends the program does not want to wait for it.
+    tokio::select! {
+        done = axum::serve(listener, routes) => {
+            done.map_err(|e| Error::new(format!("the server ended: {e}")))
+        }
+        () = stop => Ok(()),
+    }
+}
+
+async fn guard(State(access): State<Access>, request: Request, next: Next) -> Response {
+    let mut response = match access.judge(request.uri(), request.headers()) {
+        Verdict::Known => next.run(request).await,
+        Verdict::Welcome => (
+            StatusCode::SEE_OTHER,
+            [(header::LOCATION, "/".to_owned()), (header::SET_COOKIE, access.cookie())],
+        )
+            .into_response(),
+        Verdict::Refused => {
+            let text = "Open the address that `embody data view` printed: it carries a token.\n";
+            (StatusCode::FORBIDDEN, text).into_response()
+        }
+    };
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CACHE_CONTROL, "no-store"),
+    ] {
+        headers.insert(name, header::HeaderValue::from_static(value));
+    }
+    response
+}
+
+async fn overview(State(shared): State<Arc<Shared>>) -> Response {
+    json(&episode::overview(&shared.dataset))
+}
+
+async fn one(State(shared): State<Arc<Shared>>, Path(index): Path<usize>) -> Response {
+    let read = move || episode::episode(&shared.dataset, index);
+    match tokio::task::spawn_blocking(read).await {
+        Ok(Ok(data)) => json(&data),
+        Ok(Err(error)) => failed(&error),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+async fn video(
+    State(shared): State<Arc<Shared>>,
+    Path((index, camera)): Path<(usize, String)>,
+    headers: HeaderMap,
+) -> Response {
+    let cut = tokio::task::spawn_blocking(move || shared.video(index, &camera)).await;
+    let bytes = match cut {
+        Ok(Ok(bytes)) => bytes,
+        Ok(Err(error)) => return failed(&error),
+        Err(_) => return StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    };
+    let range = headers.get(header::RANGE).and_then(|r| r.to_str().ok());
+    let kind = (header::CONTENT_TYPE, "video/mp4".to_owned());
+    let ranges = (header::ACCEPT_RANGES, "bytes".to_owned());
+    match range.map(|r| byte_range(r, bytes.len())) {
+        None | Some(Asked::All) => ([kind, ranges], bytes).into_response(),
+        Some(Asked::Part(from, to)) => {
+            let place = format!("bytes {from}-{}/{}", to - 1, bytes.len());
+            let headers = [kind, ranges, (header::CONTENT_RANGE, place)];
+            (StatusCode::PARTIAL_CONTENT, headers, bytes.slice(from..to)).into_response()
+        }
+        Some(Asked::Outside) => {
+            let place = [(header::CONTENT_RANGE, format!("bytes */{}", bytes.len()))];
+            (StatusCode::RANGE_NOT_SATISFIABLE, place).into_response()
+        }
+    }
+}
+
+impl Shared {
+    fn video(&self, index: usize, camera: &str) -> Result<axum::body::Bytes> {
+        let key = (index, camera.to_owned());
+        let cached = |videos: &VecDeque<CachedVideo>| {
+            videos.iter().find(|(k, _)| *k == key).map(|(_, bytes)| bytes.clone())
+        };
+        let lock = || self.videos.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bytes) = cached(&lock()) {
+            return Ok(bytes);
+        }
+        let bytes = axum::body::Bytes::from(self.dataset.episode_video_mp4(index, camera)?);
+        let mut videos = lock();
+        if videos.len() >= CACHED_VIDEOS {
+            videos.pop_front();
+        }
+        videos.push_back((key, bytes.clone()));
+        Ok(bytes)
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Asked {
+    All,
+    /// From, to (exclusive).
+    Part(usize, usize),
+    Outside,
+}
+
+/// One range of RFC 9110, section 14.1.2; several, or another unit, mean the whole.
+fn byte_range(header: &str, length: usize) -> Asked {
+    let Some((first, last)) = header.strip_prefix("bytes=").and_then(|r| r.split_once('-')) else {
+        return Asked::All;
+    };
+    let (from, to) = match (first.trim().parse::<usize>(), last.trim().parse::<usize>()) {
+        (Ok(from), Ok(to)) if from <= to => (from, to.saturating_add(1).min(length)),
+        (Ok(from), Err(_)) if last.trim().is_empty() => (from, length),
+        (Err(_), Ok(0)) if first.trim().is_empty() => return Asked::Outside,
+        (Err(_), Ok(tail)) if first.trim().is_empty() => (length.saturating_sub(tail), length),
+        _ => return Asked::All,
+    };
+    if from >= length { Asked::Outside } else { Asked::Part(from, to) }
+}
+
+fn json<T: serde::Serialize>(value: &T) -> Response {
+    match serde_json::to_vec(value) {
+        Ok(text) => ([(header::CONTENT_TYPE, "application/json")], text).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+/// The error as the command line would say it.
+fn failed(error: &Error) -> Response {
+    let body = serde_json::json!({
+        "error": error.message(), "causes": error.causes(), "hint": error.hint()
+    });
+    let kind = [(header::CONTENT_TYPE, "application/json")];
+    (StatusCode::UNPROCESSABLE_ENTITY, kind, body.to_string()).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_as_the_rfc_has_them() {
+        assert_eq!(byte_range("bytes=0-9", 100), Asked::Part(0, 10));
+        assert_eq!(byte_range("bytes=90-200", 100), Asked::Part(90, 100));
+        assert_eq!(byte_range("bytes=90-", 100), Asked::Part(90, 100));
+        assert_eq!(byte_range("bytes=-10", 100), Asked::Part(90, 100));
+        assert_eq!(byte_range("bytes=-1000", 100), Asked::Part(0, 100));
+        assert_eq!(byte_range("bytes=100-", 100), Asked::Outside);
+        assert_eq!(byte_range("bytes=-0", 100), Asked::Outside);
+        for whole in ["lines=1-2", "bytes=5-2", "bytes=a-b", "bytes=0-1,4-5", "bytes"] {
+            assert_eq!(byte_range(whole, 100), Asked::All, "{whole}");
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! Peers out of the package index: a Python environment per peer, outside the tree, made on first use.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::sh::{self, Context, Fail, Result};
+use crate::workspace;
+
+/// A Python of at least 3.`minor` with that package, in the user's cache.
+pub fn python_with(package: &str, minor: u32) -> Result<PathBuf> {
+    let home = workspace::cache()?.join("python").join(package.replace("==", "-"));
+    let python = home.join("bin/python");
+    let complete = home.join(".complete");
+    if complete.is_file() {
+        return Ok(python);
+    }
+    let base = interpreter(minor)?;
+    eprintln!("installing {package} into {}", home.display());
+    sh::capture(Command::new(base).args(["-m", "venv", "--clear"]).arg(&home))?;
+    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", package];
+    sh::attempt(&format!("pip install {package}"), Command::new(&python).args(pip)).map_err(
+        |fail| {
+            Fail::new(fail.what).hint(format!("install {package} into {} by hand", home.display()))
+        },
+    )?;
+    fs::write(&complete, package).during("write", &complete)?;
+    Ok(python)
+}
+
+/// LeRobot, the peer of the dataset engine; `EMBODY_LEROBOT_PYTHON` names a ready environment.
+pub fn lerobot() -> Result<PathBuf> {
+    match std::env::var_os("EMBODY_LEROBOT_PYTHON") {
+        Some(python) => Ok(python.into()),
+        None => python_with("lerobot==0.6.1", 12),
+    }
+}
+
+/// The oldest Python that is new enough, on the path or among pyenv's.
+fn interpreter(minor: u32) -> Result<PathBuf> {
+    let pyenv = sh::capture(Command::new("pyenv").arg("root")).unwrap_or_default();
+    let versions = PathBuf::from(pyenv.trim()).join("versions");
+    let mut found: Vec<PathBuf> = ["python3".to_owned()]
+        .into_iter()
+        .chain((minor..minor + 4).map(|m| format!("python3.{m}")))
+        .map(PathBuf::from)
+        .collect();
+    for entry in fs::read_dir(versions).into_iter().flatten().flatten() {
+        found.push(entry.path().join("bin/python3"));
+    }
+    let version = |python: &PathBuf| {
+        let ask = "import sys; print(sys.version_info[0] * 1000 + sys.version_info[1])";
+        let said = sh::capture(Command::new(python).args(["-c", ask])).ok()?;
+        said.trim().parse::<u32>().ok()
+    };
+    let usable = found.into_iter().filter_map(|p| Some((version(&p)?, p)));
+    usable
+        .filter(|(v, _)| (3000 + minor..4000).contains(v))
+        .min_by_key(|(v, _)| *v)
+        .map(|(_, python)| python)
+        .ok_or_else(|| {
+            Fail::new(format!("no Python of at least 3.{minor} was found"))
+                .hint("install one, or put it on the PATH as python3")
+        })
+}
