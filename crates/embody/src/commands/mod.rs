@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod data;
+pub mod edits;
 pub mod policy;
 pub mod recipe;
 pub mod reference;
