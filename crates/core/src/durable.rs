@@ -59,6 +59,11 @@ impl AtomicDir {
         &self.staging
     }
 
+    /// Where the folder will stand.
+    pub fn target(&self) -> &Path {
+        &self.target
+    }
+
     /// Flushes every file and moves the folder into place, replacing an older one.
     ///
     /// # Errors

@@ -62,13 +62,24 @@ pub fn hash_tree(root: &Path, skip: &dyn Fn(&str) -> bool) -> Result<ContentHash
     let mut files = Vec::new();
     list(root, root, &mut files)?;
     files.sort();
+    let mut hashed = Vec::new();
+    for relative in files.into_iter().filter(|f| !skip(f)) {
+        let hash = hash_file(&root.join(&relative))?;
+        hashed.push((relative, hash));
+    }
+    Ok(hash_listed(hashed.iter().map(|(path, hash)| (path.as_str(), hash))))
+}
+
+/// Hash of a folder whose files are known: relative paths in sorted order, each with the hash of its
+/// content. Equals [`hash_tree`] of the same files.
+pub fn hash_listed<'a>(files: impl Iterator<Item = (&'a str, &'a ContentHash)>) -> ContentHash {
     let mut hasher = blake3::Hasher::new();
-    for relative in files.iter().filter(|f| !skip(f)) {
+    for (relative, hash) in files {
         hasher.update(relative.as_bytes());
         hasher.update(&[0]);
-        hasher.update(hash_file(&root.join(relative))?.as_str().as_bytes());
+        hasher.update(hash.as_str().as_bytes());
     }
-    Ok(ContentHash(hasher.finalize().to_hex().to_string()))
+    ContentHash(hasher.finalize().to_hex().to_string())
 }
 
 fn list(root: &Path, dir: &Path, out: &mut Vec<String>) -> Result<()> {

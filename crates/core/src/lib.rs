@@ -25,7 +25,7 @@ pub use durable::{AtomicDir, write_atomic};
 pub use env::{EnvSpec, Observations, VecEnv};
 pub use error::{Error, Hint, IoContext, Result};
 pub use feature::{DType, FeatureSpec, Features, VideoInfo};
-pub use hash::{ContentHash, hash_bytes, hash_file, hash_tree};
+pub use hash::{ContentHash, hash_bytes, hash_file, hash_listed, hash_tree};
 pub use policy::{Policy, PolicySpec};
 pub use progress::{CancelToken, NoProgress, Progress, ProgressEvent, Task};
 pub use record::{EpisodeOutcome, Recorder};

@@ -5,7 +5,10 @@
 //! again. Every version of a dataset is named by the hash of its content and knows its parent.
 
 mod dataset;
+mod diff;
+mod edit;
 mod error;
+mod files;
 mod finding;
 mod format;
 mod import;
@@ -13,13 +16,19 @@ mod lineage;
 mod mp4;
 mod process;
 mod recorder;
+mod repair;
 mod source;
 mod stats;
 mod validate;
+mod versions;
 mod video;
 mod writer;
 
 pub use dataset::{Dataset, Episode, EpisodeTable, RowSpan, VideoSpan, detect_format};
+pub use diff::{ChangedEpisode, DatasetDiff, DiffSide, EpisodesDiff, MovedStatistic, diff};
+pub use edit::{
+    EditReport, Part, Relabel, Trim, delete, merge, parse_episodes, relabel, split, trim,
+};
 pub use error::DataError;
 pub use finding::{Finding, Severity};
 pub use format::{FormatVersion, Info};
@@ -28,7 +37,9 @@ pub use lineage::{Lineage, lineage};
 pub use process::{
     DroppedEpisode, HELD_OUT, ProcessOptions, ProcessReport, TrimmedEpisode, process,
 };
-pub use recorder::{LeRobotRecorder, Origin, RecordReport, RecordSpec};
 pub use source::{DecodeWhen, FrameSource, SourceEpisode, SourceOptions};
+pub use recorder::{LeRobotRecorder, Origin, RecordReport, RecordSpec, RecoverReport};
+pub use repair::{RepairReport, repair};
 pub use validate::{Checked, DecodeCheck, ValidateOptions, ValidationReport, validate};
+pub use versions::{Manifest, StoredFile, Versions};
 pub use video::{VideoSettings, encode_mp4};

@@ -21,7 +21,10 @@ pub struct Lineage {
     /// Content hash of the version it was made from.
     #[serde(default)]
     pub parent: Option<ContentHash>,
-    /// What was done: `record`, `import`, `process`.
+    /// Versions that went in besides the parent: those of a merge.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub merged: Vec<ContentHash>,
+    /// What was done: `record`, `import`, `process`, `delete`, `merge`, ….
     pub operation: String,
     /// With which parameters.
     #[serde(default)]
@@ -48,12 +51,14 @@ pub(crate) fn version_of(root: &Path) -> Result<ContentHash> {
 pub(crate) fn seal(
     root: &Path,
     parent: Option<ContentHash>,
+    merged: Vec<ContentHash>,
     operation: &str,
     parameters: serde_json::Value,
 ) -> Result<Lineage> {
     let lineage = Lineage {
         version: version_of(root)?,
         parent,
+        merged,
         operation: operation.to_owned(),
         parameters,
         embody_version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -2,9 +2,12 @@
 //!
 //! Video is encoded in segments on a small pool while recording goes on; finished episodes are
 //! appended in order. The bytes written do not depend on the number of threads. The dataset appears
-//! under its name only at [`LeRobotRecorder::finish`]; dropped before, nothing is left behind.
+//! under its name only at [`LeRobotRecorder::finish`]. Until then a journal beside it holds every
+//! frame, so that a crash costs one frame at most; [`LeRobotRecorder::recover`] completes it.
 
+mod journal;
 mod pool;
+mod recover;
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -24,7 +27,10 @@ use crate::stats::{PictureStats, array_stats, sampled_frames};
 use crate::video::{EncodedVideo, I420, SegmentEncoder, VideoSettings};
 use crate::writer::{DatasetWriter, Footage, NewEpisode};
 
+use journal::{Header, Journal, Leftover, journal_folder};
 use pool::{Job, Pool, Ticket};
+pub use recover::RecoverReport;
+use recover::pack;
 
 /// What is to be recorded.
 #[derive(Debug, Clone)]
@@ -77,8 +83,13 @@ pub struct LeRobotRecorder {
     pool: Pool,
     open: Option<OpenEpisode>,
     waiting: VecDeque<SavedEpisode>,
+    /// Episodes begun, and those of them that were kept.
     started: usize,
+    kept: usize,
     frames: usize,
+    /// After the pool, whose threads write to it: they are done before it goes.
+    journal: Option<Journal>,
+    recovered: Option<RecoverReport>,
 }
 
 /// The episode being recorded.
@@ -104,11 +115,47 @@ struct SavedEpisode {
 }
 
 impl LeRobotRecorder {
-    /// Starts a dataset that will stand at `target`.
+    /// Starts a dataset that will stand at `target`, with a journal beside it. A journal that an
+    /// earlier recording of the same name left is completed first, as `NAME-recovered`: see
+    /// [`LeRobotRecorder::recovered`]. What has an origin can be had from there again and needs no
+    /// journal.
     ///
     /// # Errors
     /// When a feature can't be recorded or the folder can't be made.
     pub fn create(target: &Path, spec: RecordSpec) -> Result<Self> {
+        if spec.origin.is_some() {
+            return Self::build(target, spec);
+        }
+        let recovered = Self::rescue(target, spec.threads)?;
+        let header = Header {
+            version: 0,
+            fps: spec.fps,
+            robot_type: spec.robot_type.clone(),
+            features: spec.features.clone(),
+            video: spec.video,
+            parameters: spec.parameters.clone(),
+        };
+        let mut recorder = Self::build(target, spec)?;
+        recorder.journal = Some(Journal::create(&journal_folder(target), &header)?);
+        recorder.recovered = recovered;
+        Ok(recorder)
+    }
+
+    /// As [`LeRobotRecorder::create`], without a journal: for frames that can be made again, such as
+    /// those of a simulation. A crash loses them all.
+    ///
+    /// # Errors
+    /// As [`LeRobotRecorder::create`].
+    pub fn without_journal(target: &Path, spec: RecordSpec) -> Result<Self> {
+        Self::build(target, spec)
+    }
+
+    /// The recording that was completed before this one began.
+    pub fn recovered(&self) -> Option<&RecoverReport> {
+        self.recovered.as_ref()
+    }
+
+    fn build(target: &Path, spec: RecordSpec) -> Result<Self> {
         let refuse = |why: String| -> embody_core::Error {
             DataError::Record { episode: 0, frame: 0, why }.into()
         };
@@ -168,7 +215,10 @@ impl LeRobotRecorder {
             open: None,
             waiting: VecDeque::new(),
             started: 0,
+            kept: 0,
             frames: 0,
+            journal: None,
+            recovered: None,
         })
     }
 
@@ -176,11 +226,24 @@ impl LeRobotRecorder {
     ///
     /// # Errors
     /// When an episode is still open, there is none, or something can't be written; nothing is left
-    /// in place then.
-    pub fn finish(mut self) -> Result<RecordReport> {
+    /// in place then but the journal.
+    pub fn finish(self) -> Result<RecordReport> {
         if self.open.is_some() {
             return Err(self.refuse("the episode is still open".to_owned()));
         }
+        self.close(None)
+    }
+
+    /// Forgets the whole recording.
+    ///
+    /// # Errors
+    /// When its journal can't be removed.
+    pub fn abandon(mut self) -> Result<()> {
+        self.journal.take().map_or(Ok(()), Journal::remove)
+    }
+
+    /// Puts the dataset in place; `left` is the journal that it comes from, if not its own.
+    fn close(mut self, left: Option<&Leftover>) -> Result<RecordReport> {
         while let Some(episode) = self.waiting.pop_front() {
             self.append(episode)?;
         }
@@ -194,7 +257,15 @@ impl LeRobotRecorder {
         };
         let (lineage, _) =
             self.writer.finish(IndexMap::new(), parent, &operation, parameters, task)?;
+        match (left, &self.journal) {
+            (Some(left), _) => left.seal(self.target.target(), &lineage.version)?,
+            (None, Some(journal)) => journal.seal(self.target.target(), &lineage.version)?,
+            (None, None) => {}
+        }
         let path = self.target.commit()?;
+        if let Some(journal) = self.journal.take() {
+            journal.remove()?;
+        }
         Ok(RecordReport { path, episodes, frames, version: lineage.version })
     }
 
@@ -235,9 +306,6 @@ impl LeRobotRecorder {
             }
             stats.insert(key, pictures.finish());
         }
-        let task = self.writer.task_index(&open.task);
-        let places = [self.writer.episodes(), self.frames, task].map(|n| n as i64);
-        reserved_stats(&mut stats, open.length, self.spec.fps, places);
         self.frames += open.length;
         self.writer.append(NewEpisode {
             columns,
@@ -279,20 +347,6 @@ impl LeRobotRecorder {
     }
 }
 
-/// Statistics of the columns that the writer makes.
-fn reserved_stats(stats: &mut StatsMap, length: usize, fps: f64, [episode, first, task]: [i64; 3]) {
-    let mut add = |key: &str, data: ArrayData| {
-        if let Some(s) = array_stats(&Array { shape: vec![length, 1], data }) {
-            stats.insert(key.to_owned(), s);
-        }
-    };
-    add("timestamp", ArrayData::F32((0..length).map(|i| (i as f64 / fps) as f32).collect()));
-    add("frame_index", ArrayData::I64((0..length as i64).collect()));
-    add("episode_index", ArrayData::I64(vec![episode; length]));
-    add("index", ArrayData::I64((first..first + length as i64).collect()));
-    add("task_index", ArrayData::I64(vec![task; length]));
-}
-
 fn video_info(camera: &SegmentEncoder, spec: &RecordSpec) -> VideoInfo {
     let mut extra = serde_json::Map::new();
     extra.insert("video.g".to_owned(), json!(spec.video.gop));
@@ -313,6 +367,9 @@ impl Recorder for LeRobotRecorder {
     fn begin_episode(&mut self, task: &str) -> Result<()> {
         if self.open.is_some() {
             return Err(self.refuse("an episode is open already".to_owned()));
+        }
+        if let Some(journal) = &mut self.journal {
+            journal.begin(self.started, task, self.cameras.len())?;
         }
         self.started += 1;
         self.open = Some(OpenEpisode {
@@ -356,19 +413,40 @@ impl Recorder for LeRobotRecorder {
         let Some(open) = self.open.as_mut() else {
             return Err(refuse("no episode is open".to_owned()));
         };
+        let view = |key: &str| values.iter().find(|(k, _)| *k == key).map(|(_, v)| v.data);
+        let mut images = Vec::with_capacity(self.cameras.len());
+        let mut pictures = Vec::with_capacity(self.cameras.len());
+        for (number, (key, encoder)) in self.cameras.iter().enumerate() {
+            let Some(DataView::U8(rgb)) = view(key) else { continue };
+            let mut picture = PictureStats::default();
+            picture.add(rgb, encoder.width);
+            let image = I420::from_rgb(rgb, encoder.width, encoder.height);
+            if let Some(journal) = &mut self.journal {
+                let camera = &open.cameras[key];
+                journal.picture(number, camera.tickets.len(), camera.buffer.len(), &image)?;
+            }
+            images.push(image);
+            pictures.push(picture);
+        }
+        if let Some(journal) = &mut self.journal {
+            journal.frame(pack(&self.spec.features, view, &pictures))?;
+        }
         for (key, value) in values {
-            if let (Some(encoder), Some(rgb)) = (self.cameras.get(*key), value.as_u8()) {
-                let camera = &mut open.cameras[*key];
-                let mut picture = PictureStats::default();
-                picture.add(rgb, encoder.width);
-                camera.pictures.push(picture);
-                camera.buffer.push(I420::from_rgb(rgb, encoder.width, encoder.height));
-                if camera.buffer.len() >= encoder.segment_frames() {
-                    let frames = std::mem::take(&mut camera.buffer);
-                    camera.tickets.push(self.pool.submit(Job { encoder: *encoder, frames }));
-                }
-            } else if let Some(kept) = open.values.get_mut(*key) {
+            if let Some(kept) = open.values.get_mut(*key) {
                 push(kept, value);
+            }
+        }
+        let cameras = self.cameras.values().zip(open.cameras.values_mut()).enumerate();
+        for ((number, (encoder, camera)), (image, picture)) in
+            cameras.zip(images.into_iter().zip(pictures))
+        {
+            camera.pictures.push(picture);
+            camera.buffer.push(image);
+            if camera.buffer.len() >= encoder.segment_frames() {
+                let keep =
+                    self.journal.as_ref().and_then(|j| j.segment(number, camera.tickets.len()));
+                let frames = std::mem::take(&mut camera.buffer);
+                camera.tickets.push(self.pool.submit(Job { encoder: *encoder, frames, keep }));
             }
         }
         open.length += 1;
@@ -382,19 +460,29 @@ impl Recorder for LeRobotRecorder {
         if open.length == 0 {
             return Err(self.refuse("the episode is empty".to_owned()));
         }
-        for (key, camera) in &mut open.cameras {
+        for (number, (key, camera)) in open.cameras.iter_mut().enumerate() {
             if !camera.buffer.is_empty() {
                 let frames = std::mem::take(&mut camera.buffer);
-                let job = Job { encoder: self.cameras[key], frames };
+                let keep =
+                    self.journal.as_ref().and_then(|j| j.segment(number, camera.tickets.len()));
+                let job = Job { encoder: self.cameras[key], frames, keep };
                 camera.tickets.push(self.pool.submit(job));
             }
         }
+        if let Some(journal) = &mut self.journal {
+            journal.save(&outcome)?;
+        }
+        self.kept += 1;
         self.waiting.push_back(SavedEpisode { open, outcome });
         self.drain()
     }
 
     fn discard_episode(&mut self) {
         self.open = None;
+        if let Some(journal) = &mut self.journal {
+            // Best effort: a row file that stays would at worst bring the episode back after a crash.
+            journal.discard().ok();
+        }
     }
 }
 

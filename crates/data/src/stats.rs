@@ -310,6 +310,26 @@ impl Default for PictureStats {
 }
 
 impl PictureStats {
+    /// Size of [`PictureStats::to_bytes`].
+    pub const BYTES: usize = 3 * 256 * 4;
+
+    /// The levels of one frame as bytes, for a recorder's journal.
+    pub fn to_bytes(&self, out: &mut Vec<u8>) {
+        // A frame is thinned to below 2^32 pixels.
+        self.levels.iter().flatten().for_each(|&n| out.extend((n as u32).to_le_bytes()));
+    }
+
+    /// One frame's levels from [`PictureStats::to_bytes`].
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let mut out = Self { frames: 1, ..Self::default() };
+        let words = bytes.chunks_exact(4).map(|c| u32::from_le_bytes([c[0], c[1], c[2], c[3]]));
+        if bytes.len() != Self::BYTES {
+            return None;
+        }
+        out.levels.iter_mut().flatten().zip(words).for_each(|(level, n)| *level = n.into());
+        Some(out)
+    }
+
     /// Adds one RGB frame `[height, width, 3]`; large ones are thinned to about 150 pixels a side,
     /// as LeRobot does.
     pub fn add(&mut self, rgb: &[u8], frame_width: usize) {

@@ -5,8 +5,12 @@
 //! every version of the layout without converting it. Findings come in episode order, whatever the
 //! number of threads.
 
+mod codes;
+mod meta;
 mod table;
 mod video;
+
+pub(crate) use meta::lacks_footer;
 
 use std::path::Path;
 
@@ -91,20 +95,23 @@ pub fn validate(
     options: &ValidateOptions,
     task: Task<'_>,
 ) -> Result<ValidationReport> {
-    let known = match detect_format(root) {
-        Ok(_) => true,
-        Err(_) if root.join("meta/info.json").is_file() => false,
-        Err(nothing) => return Err(nothing),
-    };
+    if !root.join("meta/info.json").is_file() {
+        detect_format(root)?;
+    }
+    let mut described = meta::check(root);
     let (dataset, mut findings) = match load(root) {
         Ok(loaded) => loaded,
         Err(error) => {
-            let code = if known { "unreadable" } else { "unknown-version" };
-            let mut finding = Finding::error(code, error.to_string());
-            finding.hint = error.hint().map(str::to_owned);
-            return Ok(ValidationReport { findings: vec![finding], checked: Checked::default() });
+            if !described.iter().any(|f| f.severity == Severity::Error) {
+                let mut finding = Finding::error("unreadable", error.to_string());
+                finding.hint = error.hint().map(str::to_owned);
+                described.push(finding);
+            }
+            codes::explain(&mut described);
+            return Ok(ValidationReport { findings: described, checked: Checked::default() });
         }
     };
+    findings.splice(..0, described);
     let total = dataset.episodes().len();
     task.begin("validate", Some(total as u64), "episodes");
     let done = std::sync::atomic::AtomicU64::new(0);
@@ -140,9 +147,10 @@ pub fn validate(
         }
     }
     table::check_whole(&dataset, &moments, complete, &mut findings);
-    video::check_files(&dataset, &mut findings);
+    video::check_whole(&dataset, &mut findings);
     check_lineage(root, &mut findings)?;
     findings.extend(by_episode);
+    codes::explain(&mut findings);
     Ok(ValidationReport { findings: shorten(findings), checked })
 }
 

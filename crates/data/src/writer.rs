@@ -10,6 +10,7 @@ mod episodes;
 
 use std::fs::{self, File};
 use std::io::BufWriter;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -21,10 +22,13 @@ use parquet::arrow::ArrowWriter;
 
 use crate::dataset::load;
 use crate::error::{DataError, write_table};
-use crate::format::{Info, data_schema, fill, parquet_writer, stats_to_json, write_tasks};
+use crate::files::link_or_copy;
+use crate::format::{
+    Info, RESERVED, array_of, data_schema, fill, parquet_writer, stats_to_json, write_tasks,
+};
 use crate::lineage::{Lineage, seal};
 use crate::mp4::{Mp4Writer, Packet, TrackConfig};
-use crate::stats::dataset_stats;
+use crate::stats::{array_stats, dataset_stats};
 use crate::video::{EncodedVideo, TICKS_PER_FRAME, VideoFile};
 
 const MB: f64 = 1024.0 * 1024.0;
@@ -34,7 +38,10 @@ pub(crate) enum Footage<'a> {
     /// Encoded here.
     Encoded(&'a EncodedVideo),
     /// Samples of another file, to be copied.
-    Copied(&'a VideoFile, std::ops::Range<usize>),
+    Copied(&'a VideoFile, Range<usize>),
+    /// Samples of another file that is taken over whole, as it is: `first` at its first episode, the
+    /// others follow in their order.
+    Linked { file: &'a VideoFile, range: Range<usize>, first: bool },
 }
 
 /// An episode to append.
@@ -96,6 +103,10 @@ pub(crate) struct DatasetWriter {
     tasks: IndexMap<String, usize>,
     rows: Vec<EpisodeRow>,
     frames: usize,
+    /// Video files taken over whole.
+    linked: usize,
+    /// Versions that went in besides the parent.
+    merged: Vec<ContentHash>,
 }
 
 impl DatasetWriter {
@@ -115,7 +126,19 @@ impl DatasetWriter {
             tasks: IndexMap::new(),
             rows: Vec::new(),
             frames: 0,
+            linked: 0,
+            merged: Vec::new(),
         }
+    }
+
+    /// Names versions that went in besides the parent, for lineage.
+    pub fn merged(&mut self, versions: &[ContentHash]) {
+        self.merged = versions.to_vec();
+    }
+
+    /// Video files taken over whole.
+    pub fn linked(&self) -> usize {
+        self.linked
     }
 
     /// Episodes so far.
@@ -151,13 +174,20 @@ impl DatasetWriter {
             };
             videos.insert(key.clone(), self.write_video(&key, footage)?);
         }
+        let mut stats = episode.stats;
+        for key in RESERVED {
+            // These columns are made here: so are their statistics.
+            let spec = self.info.features.get(key);
+            let array = batch.column_by_name(key).zip(spec).and_then(|(c, s)| array_of(c, s).ok());
+            stats.extend(array.as_ref().and_then(array_stats).map(|s| (key.to_owned(), s)));
+        }
         self.rows.push(EpisodeRow {
             length: episode.length,
             tasks: episode.tasks,
             data,
             from: self.frames,
             videos,
-            stats: episode.stats,
+            stats,
             outcome: episode.outcome,
         });
         self.frames += episode.length;
@@ -260,6 +290,9 @@ impl DatasetWriter {
 
     fn write_video(&mut self, key: &str, footage: &Footage<'_>) -> Result<VideoRow> {
         let (config, bytes): (&TrackConfig, u64) = match footage {
+            Footage::Linked { file, range, first } => {
+                return self.link_video(key, file, range, *first);
+            }
             Footage::Encoded(video) => {
                 (&video.config, video.packets.iter().map(|p| p.0.len() as u64).sum())
             }
@@ -303,6 +336,7 @@ impl DatasetWriter {
                     writer.write(packet).at("write", path)?;
                 }
             }
+            Footage::Linked { .. } => {}
             Footage::Copied(file, range) => {
                 for i in range.clone() {
                     let sample = file.track().samples[i];
@@ -317,6 +351,36 @@ impl DatasetWriter {
         }
         let to_timestamp = writer.ticks() as f64 / scale;
         Ok(VideoRow { file: place, from_timestamp, to_timestamp })
+    }
+
+    /// Takes over a whole file, which stays as it is; gives the place of samples `range` of it.
+    fn link_video(
+        &mut self,
+        key: &str,
+        file: &VideoFile,
+        range: &Range<usize>,
+        first: bool,
+    ) -> Result<VideoRow> {
+        if first {
+            self.close_video(key)?;
+            let shard = self.videos.entry(key.to_owned()).or_default();
+            shard.files += 1;
+            let (chunk, number) = self.place(self.videos[key].files - 1);
+            let template = self.info.video_path.clone().unwrap_or_default();
+            let path = self.path_of(&template, chunk, number, key)?;
+            link_or_copy(file.path(), &path)?;
+            self.linked += 1;
+        }
+        let place = self.place(self.videos.get(key).map_or(0, |s| s.files).saturating_sub(1));
+        let scale = f64::from(file.track().config.timescale);
+        let samples = &file.track().samples[range.clone()];
+        let start = samples.iter().map(|s| s.pts).min().unwrap_or(0);
+        let end = samples.iter().map(|s| s.pts + i64::from(s.duration)).max().unwrap_or(0);
+        Ok(VideoRow {
+            file: place,
+            from_timestamp: start as f64 / scale,
+            to_timestamp: end as f64 / scale,
+        })
     }
 
     fn close_video(&mut self, key: &str) -> Result<()> {
@@ -371,7 +435,8 @@ impl DatasetWriter {
             let stats = dataset_stats(&dataset, &train.collect::<Vec<_>>(), task)?;
             self.json("meta/stats_train.json", &stats_to_json(&stats, &self.info.features))?;
         }
-        let lineage = seal(&self.root, parent, operation, parameters)?;
+        let merged = std::mem::take(&mut self.merged);
+        let lineage = seal(&self.root, parent, merged, operation, parameters)?;
         Ok((lineage, stats))
     }
 

@@ -1,6 +1,10 @@
 //! The command line: noun, then verb. These doc comments are the help, and `docs/reference/cli.md`.
 
+mod edits;
+
 use std::path::PathBuf;
+
+pub use edits::EditCommand;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -105,7 +109,8 @@ pub enum DataCommand {
         /// The dataset's folder
         path: PathBuf,
     },
-    /// Check a dataset: counts, ranges, timestamps, video against table
+    /// Check a dataset: counts, ranges, timestamps, video against table; `doctor` is another name
+    #[command(visible_alias = "doctor")]
     Validate {
         /// The dataset's folder
         path: PathBuf,
@@ -159,6 +164,8 @@ pub enum DataCommand {
         /// The dataset's folder
         path: PathBuf,
     },
+    #[command(flatten)]
+    Edit(EditCommand),
     /// Take one episode's video out as an MP4 file, without re-encoding
     Video {
         /// The dataset's folder

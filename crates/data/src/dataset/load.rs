@@ -30,24 +30,15 @@ pub(crate) fn load(root: &Path) -> Result<(Dataset, Vec<Finding>)> {
     let stats_path = root.join("meta/stats.json");
     let mut stats =
         if stats_path.exists() { parse_stats(&read_json(&stats_path)?) } else { StatsMap::new() };
-    let (tasks, episodes) = match format {
-        FormatVersion::V30 => {
-            let tasks = read_tasks(&root.join("meta/tasks.parquet"))?;
-            (tasks, episodes_v3(root, &info)?)
-        }
-        FormatVersion::V20 | FormatVersion::V21 => {
-            let tasks = read_tasks_jsonl(&root.join("meta/tasks.jsonl"))?;
-            (tasks, episodes_v2(root, &info, format)?)
-        }
-    };
+    let tasks = read_task_list(root, format)?;
+    let episodes = read_episodes(root, &info, format)?;
     if stats.is_empty() && format != FormatVersion::V30 {
         stats = merge_all(&episodes);
     }
     if stats.is_empty() {
         findings.push(
             Finding::warning("stats-missing", "there are no statistics of the dataset")
-                .file("meta/stats.json")
-                .hint("embody data process computes them"),
+                .file("meta/stats.json"),
         );
     }
     check_totals(&info, &episodes, &tasks, &mut findings);
@@ -64,6 +55,26 @@ pub(crate) fn load(root: &Path) -> Result<(Dataset, Vec<Finding>)> {
     };
     check_files(&dataset, &mut findings);
     Ok((dataset, findings))
+}
+
+/// Instructions by task index.
+pub(crate) fn read_task_list(root: &Path, format: FormatVersion) -> Result<Vec<String>> {
+    match format {
+        FormatVersion::V30 => read_tasks(&root.join("meta/tasks.parquet")),
+        FormatVersion::V20 | FormatVersion::V21 => read_tasks_jsonl(&root.join("meta/tasks.jsonl")),
+    }
+}
+
+/// The episodes in order of their index.
+pub(crate) fn read_episodes(
+    root: &Path,
+    info: &Info,
+    format: FormatVersion,
+) -> Result<Vec<Episode>> {
+    match format {
+        FormatVersion::V30 => episodes_v3(root, info),
+        FormatVersion::V20 | FormatVersion::V21 => episodes_v2(root, info, format),
+    }
 }
 
 fn merge_all(episodes: &[Episode]) -> StatsMap {
@@ -174,23 +185,36 @@ fn check_files(dataset: &Dataset, findings: &mut Vec<Finding>) {
             if findings.iter().any(|f| f.file.as_deref() == Some(&dataset.relative(file))) {
                 continue;
             }
-            let text = if code == "video-missing" {
-                "video file is missing"
-            } else {
-                "data file is missing"
+            let stands = elsewhere(&dataset.root, file);
+            let (code, text) = match (code, &stands) {
+                ("video-missing", Some(folder)) => (
+                    "video-folder",
+                    format!("the video stands in `{folder}/`, not where info.json says"),
+                ),
+                ("video-missing", None) => (code, "video file is missing".to_owned()),
+                _ => (code, "data file is missing".to_owned()),
             };
-            let mut finding = Finding::error(code, text)
-                .file(dataset.relative(file))
-                .episode(episode.index)
-                .hint("the copy or download is incomplete; fetch the file again");
-            if code == "video-missing" && dataset.root.join("video").is_dir() {
-                finding = finding.hint(
-                    "the videos stand in `video/`, but info.json says `videos/`: rename the folder",
-                );
+            let mut finding =
+                Finding::error(code, text).file(dataset.relative(file)).episode(episode.index);
+            if let Some(folder) = stands.filter(|_| code == "video-folder") {
+                finding = finding.hint(format!(
+                    "rename the folder `{folder}`, or have it mended: embody data repair"
+                ));
             }
             findings.push(finding);
         }
     }
+}
+
+/// The first folder of a missing video file, where it is only called differently.
+pub(crate) fn elsewhere(root: &Path, file: &Path) -> Option<String> {
+    let relative = file.strip_prefix(root).ok()?;
+    let mut parts = relative.components();
+    let first = parts.next()?.as_os_str().to_str()?;
+    ["video", "videos"]
+        .into_iter()
+        .find(|name| *name != first && root.join(name).join(parts.as_path()).is_file())
+        .map(str::to_owned)
 }
 
 // ---- v2.0, v2.1: a file per episode ----

@@ -21,7 +21,7 @@ use crate::format::{FormatVersion, Info, TableFile, read_json};
 use crate::lineage::{Lineage, lineage, version_of};
 use crate::video::VideoFile;
 
-pub(crate) use load::load;
+pub(crate) use load::{elsewhere, load, read_episodes, read_task_list};
 
 /// An open dataset.
 pub struct Dataset {

@@ -1,5 +1,6 @@
 //! Reading rows and frames of an episode.
 
+use std::ops::Range;
 use std::path::Path;
 
 use arrow_array::RecordBatch;
@@ -216,15 +217,23 @@ impl Dataset {
 
     /// The last frame at or before `frame` where every camera of an episode has a key frame.
     pub(crate) fn key_frame_before(&self, episode: usize, frame: usize) -> Result<usize> {
-        let keys: Vec<String> = self.info.video_keys().map(str::to_owned).collect();
-        let mut spans = Vec::new();
-        for key in &keys {
-            spans.push(self.episode_samples(episode, key)?);
+        let sync = self.key_frames(episode)?;
+        Ok((0..=frame).rev().find(|&f| sync.get(f) == Some(&true)).unwrap_or(0))
+    }
+
+    /// Of each frame of an episode: whether it is a key frame of every camera.
+    pub(crate) fn key_frames(&self, episode: usize) -> Result<Vec<bool>> {
+        let length = self.episode(episode)?.length;
+        let frames: Vec<usize> = (0..length).collect();
+        let mut sync = vec![true; length];
+        for key in self.info.video_keys() {
+            let (video, indices) = self.locate(episode, key, &frames)?;
+            for (sync, &index) in sync.iter_mut().zip(&indices) {
+                let sample = video.sample_of(index).and_then(|i| video.track().samples.get(i));
+                *sync &= sample.is_some_and(|s| s.sync);
+            }
         }
-        let all_sync = |f: usize| {
-            spans.iter().all(|(video, range)| video.track().samples[range.start + f].sync)
-        };
-        Ok((0..=frame).rev().find(|&f| all_sync(f)).unwrap_or(0))
+        Ok(sync)
     }
 
     /// The samples (decoding order) that make up an episode of a camera, checked: as many as rows,
@@ -233,10 +242,21 @@ impl Dataset {
         &self,
         episode: usize,
         key: &str,
-    ) -> Result<(VideoFile, std::ops::Range<usize>)> {
+    ) -> Result<(VideoFile, Range<usize>)> {
         let length = self.episode(episode)?.length;
-        let frames: Vec<usize> = (0..length).collect();
-        let (video, indices) = self.locate(episode, key, &frames)?;
+        self.frame_samples(episode, key, 0..length)
+    }
+
+    /// The samples that make up frames `frames` of an episode of a camera, checked likewise. Where a
+    /// codec reorders frames, a range that can't be cut out is refused: its packets have gaps.
+    pub(crate) fn frame_samples(
+        &self,
+        episode: usize,
+        key: &str,
+        frames: Range<usize>,
+    ) -> Result<(VideoFile, Range<usize>)> {
+        let wanted: Vec<usize> = frames.clone().collect();
+        let (video, indices) = self.locate(episode, key, &wanted)?;
         let samples: Vec<usize> = indices.iter().filter_map(|&i| video.sample_of(i)).collect();
         let (Some(&first), Some(&last)) = (samples.iter().min(), samples.iter().max()) else {
             let why = "the episode is empty";
@@ -245,16 +265,22 @@ impl Dataset {
         let refuse = |frame: usize, why: String, hint: &'static str| {
             embody_core::Error::from(video.frame_error((episode, frame), why, hint))
         };
-        if last - first + 1 != length {
-            let why = format!("{length} rows lie over {} packets", last - first + 1);
-            return Err(refuse(0, why, "episodes must not share packets or have gaps in time"));
+        if last - first + 1 != frames.len() {
+            let why = format!("{} rows lie over {} packets", frames.len(), last - first + 1);
+            let hint = "episodes must not share packets or have gaps in time";
+            return Err(refuse(frames.start, why, hint));
         }
         if !video.track().samples[first].sync {
-            let hint = "only episodes that start on a key frame can be copied without loss";
-            return Err(refuse(0, "the episode does not start on a key frame".to_owned(), hint));
+            let hint = "only frames from a key frame on can be copied without loss";
+            let why = match frames.start {
+                0 => "the episode does not start on a key frame".to_owned(),
+                _ => "this is no key frame".to_owned(),
+            };
+            return Err(refuse(frames.start, why, hint));
         }
         if let Some(cut) = (first..=last).find(|&i| video.sample(i).is_none()) {
-            return Err(refuse(cut - first, "the file ends before this frame".to_owned(), SHORT));
+            let frame = samples.iter().position(|&s| s == cut).unwrap_or(0) + frames.start;
+            return Err(refuse(frame, "the file ends before this frame".to_owned(), SHORT));
         }
         Ok((video, first..last + 1))
     }

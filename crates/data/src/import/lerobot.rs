@@ -119,6 +119,26 @@ pub(crate) fn copy_episode(
     keep: Option<Range<usize>>,
     writer: &mut DatasetWriter,
 ) -> Result<()> {
+    copy_changed(dataset, episode, keep, &Changes::default(), writer)
+}
+
+/// What becomes different while an episode is copied.
+#[derive(Default)]
+pub(crate) struct Changes<'a> {
+    /// New instruction for an old one.
+    pub rename: Option<&'a dyn Fn(&str) -> String>,
+    /// Cameras whose file is taken over whole; true at the file's first episode.
+    pub linked: Vec<(&'a str, bool)>,
+}
+
+/// [`copy_episode`] with changes.
+pub(crate) fn copy_changed(
+    dataset: &Dataset,
+    episode: usize,
+    keep: Option<Range<usize>>,
+    changes: &Changes<'_>,
+    writer: &mut DatasetWriter,
+) -> Result<()> {
     let from = dataset.episode(episode)?;
     let keep = keep.filter(|k| *k != (0..from.length));
     let frames = keep.clone().unwrap_or(0..from.length);
@@ -137,12 +157,13 @@ pub(crate) fn copy_episode(
         // Times count from the new first frame.
         columns.shift_remove("timestamp");
     }
-    let (tasks, frame_tasks) = tasks_of(dataset, episode, &columns)?;
+    let (mut tasks, mut frame_tasks) = tasks_of(dataset, episode, &columns)?;
+    if let Some(rename) = changes.rename {
+        (tasks, frame_tasks) = renamed(&tasks, &frame_tasks, rename);
+    }
     let mut footage = Vec::new();
     for key in dataset.info().video_keys() {
-        let (video, samples) = dataset.episode_samples(episode, key)?;
-        let samples = samples.start + frames.start..samples.start + frames.end;
-        footage.push((key.to_owned(), (video, samples)));
+        footage.push((key.to_owned(), dataset.frame_samples(episode, key, frames.clone())?));
     }
     let stats = episode_stats(dataset, episode, frames.clone())?;
     writer.append(NewEpisode {
@@ -152,7 +173,16 @@ pub(crate) fn copy_episode(
         tasks,
         videos: footage
             .iter()
-            .map(|(key, (video, range))| (key.clone(), Footage::Copied(video, range.clone())))
+            .map(|(key, (video, range))| {
+                let linked = changes.linked.iter().find(|(k, _)| k == key);
+                let footage = match linked {
+                    Some(&(_, first)) => {
+                        Footage::Linked { file: video, range: range.clone(), first }
+                    }
+                    None => Footage::Copied(video, range.clone()),
+                };
+                (key.clone(), footage)
+            })
             .collect(),
         stats,
         outcome: from.outcome.clone(),
@@ -187,6 +217,26 @@ fn tasks_of(
         });
     }
     Ok((tasks, out))
+}
+
+/// Instructions after renaming, each once, and per frame which of them.
+fn renamed(
+    tasks: &[String],
+    frame_tasks: &[usize],
+    rename: &dyn Fn(&str) -> String,
+) -> (Vec<String>, Vec<usize>) {
+    let mut unique: Vec<String> = Vec::new();
+    let place: Vec<usize> = tasks
+        .iter()
+        .map(|task| {
+            let task = rename(task);
+            unique.iter().position(|t| *t == task).unwrap_or_else(|| {
+                unique.push(task);
+                unique.len() - 1
+            })
+        })
+        .collect();
+    (unique, frame_tasks.iter().map(|&t| place[t]).collect())
 }
 
 /// Statistics of frames of one episode: tables exactly, pictures from the source where it has them

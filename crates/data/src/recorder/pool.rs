@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 
 use embody_core::Result;
 
+use super::journal::SegmentFiles;
 use crate::error::DataError;
 use crate::video::{I420, Segment, SegmentEncoder};
 
@@ -13,6 +14,8 @@ use crate::video::{I420, Segment, SegmentEncoder};
 pub(super) struct Job {
     pub encoder: SegmentEncoder,
     pub frames: Vec<I420>,
+    /// Where the journal wants the packets.
+    pub keep: Option<SegmentFiles>,
 }
 
 type Slot = Arc<(Mutex<Option<Result<Segment>>>, Condvar)>;
@@ -21,6 +24,13 @@ type Slot = Arc<(Mutex<Option<Result<Segment>>>, Condvar)>;
 pub(super) struct Ticket(Slot);
 
 impl Ticket {
+    /// For a segment that is encoded already.
+    pub fn done(segment: Segment) -> Self {
+        let slot: Slot = Arc::default();
+        fill(&slot, Ok(segment));
+        Self(slot)
+    }
+
     /// Whether [`Ticket::wait`] would return at once.
     pub fn ready(&self) -> bool {
         self.0.0.lock().unwrap_or_else(PoisonError::into_inner).is_some()
@@ -86,6 +96,9 @@ fn work(jobs: &Mutex<Receiver<(Job, Slot)>>) {
         let Ok((job, slot)) = next else { return };
         // A panic in the encoder must not leave the recorder waiting for ever.
         let result = std::panic::catch_unwind(|| job.encoder.encode(&job.frames));
+        if let (Ok(Ok(segment)), Some(files)) = (&result, &job.keep) {
+            files.keep(segment);
+        }
         fill(&slot, result.unwrap_or_else(|_| Err(stopped())));
     }
 }

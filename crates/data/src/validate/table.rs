@@ -3,6 +3,7 @@
 use embody_core::{Array, ArrayData, DType, FeatureSpec, FeatureStats};
 use indexmap::IndexMap;
 
+use super::meta::unreadable;
 use super::{Part, ValidateOptions, has_stats};
 use crate::dataset::Dataset;
 use crate::finding::Finding;
@@ -27,10 +28,7 @@ pub(super) fn check(
     let table = match dataset.table(&row.rows.file) {
         Ok(table) => table,
         Err(e) => {
-            part.findings.push(
-                at(Finding::error("table-unreadable", e.to_string()))
-                    .hint(e.hint().unwrap_or("copy or download it again").to_owned()),
-            );
+            part.findings.push(at(unreadable(&row.rows.file, &e)));
             return true;
         }
     };
@@ -51,13 +49,8 @@ pub(super) fn check(
     }
     for (key, _) in info.table_features() {
         if table.schema().index_of(key).is_err() {
-            part.findings.push(
-                at(Finding::error(
-                    "column-missing",
-                    format!("column {key:?} is declared but missing"),
-                ))
-                .hint("LeRobot would hand out nothing for it; import or record again"),
-            );
+            let text = format!("column {key:?} is declared but missing");
+            part.findings.push(at(Finding::error("column-missing", text)));
         }
     }
     for field in table.schema().fields() {
@@ -174,19 +167,44 @@ fn times(fps: f64, array: &Array) -> Option<Finding> {
         return Some(Finding::error("timestamp-not-monotonic", text).frame(i + 1));
     }
     // Stored in f32: beyond about 800 s its own rounding passes LeRobot's tolerance.
-    let off =
-        |i: usize| (times[i] - i as f64 / fps).abs() - f64::from(f32::EPSILON) * times[i].abs();
-    let frame = (0..times.len()).find(|&i| off(i) > 1e-4)?;
+    let slack = |i: usize| 1e-4 + f64::from(f32::EPSILON) * times[i].abs();
+    let off = |i: usize| times[i] - i as f64 / fps;
+    let frame = (0..times.len()).find(|&i| off(i).abs() > slack(i))?;
+    let late = (off(0) * fps).round();
+    if late != 0.0 && (0..times.len()).all(|i| (off(i) - late / fps).abs() <= slack(i)) {
+        let text =
+            format!("every timestamp is {late:+} frames off: the first is {:.5} s", times[0]);
+        return Some(Finding::error("timestamp-off-by-one", text).frame(0));
+    }
+    if let Some(rate) = steady_rate(&times).filter(|_| times.len() > 10) {
+        let text = format!(
+            "timestamps drift: frames come at {:.4} a second, fps is {fps}; at the last frame they are \
+             {:+.4} s off",
+            1.0 / rate,
+            off(times.len() - 1)
+        );
+        return Some(Finding::error("timestamp-drift", text).frame(frame));
+    }
     let text = format!(
         "timestamp is {:.5} s, frame {frame} at {fps} fps is {:.5} s",
         times[frame],
         frame as f64 / fps
     );
-    Some(
-        Finding::error("timestamp-off-grid", text)
-            .frame(frame)
-            .hint("LeRobot allows 0.1 ms; resample the recording or correct fps"),
-    )
+    Some(Finding::error("timestamp-off-grid", text).frame(frame))
+}
+
+/// Seconds from frame to frame where all times lie on one line (within a millisecond).
+fn steady_rate(times: &[f64]) -> Option<f64> {
+    let n = times.len() as f64;
+    let (mean_i, mean_t) = ((n - 1.0) / 2.0, times.iter().sum::<f64>() / n);
+    let (mut cov, mut var) = (0.0, 0.0);
+    for (i, t) in times.iter().enumerate() {
+        cov += (i as f64 - mean_i) * (t - mean_t);
+        var += (i as f64 - mean_i).powi(2);
+    }
+    let rate = cov / var;
+    let line = |i: usize| mean_t + (i as f64 - mean_i) * rate;
+    (0..times.len()).all(|i| (times[i] - line(i)).abs() < 1e-3).then_some(rate)
 }
 
 fn ranges(
@@ -250,8 +268,7 @@ pub(super) fn check_whole(
         } else if let Some(text) = differ(&dataset.stats()[key], &stats, spec) {
             findings.push(
                 Finding::warning("stats-mismatch", format!("{key}: {text}"))
-                    .file("meta/stats.json")
-                    .hint("embody data process computes them again"),
+                    .file("meta/stats.json"),
             );
         }
     }

@@ -35,8 +35,8 @@ pub(super) fn check(
     let video = match dataset.video(&span.file) {
         Ok(video) => video,
         Err(e) => {
-            let hint = e.hint().unwrap_or("copy or download it again").to_owned();
-            part.findings.push(at(Finding::error("video-unreadable", e.to_string())).hint(hint));
+            let code = if cut_off(&span.file) { "video-truncated" } else { "video-unreadable" };
+            part.findings.push(at(Finding::error(code, e.to_string())));
             return;
         }
     };
@@ -105,6 +105,15 @@ fn spans(
     let frames = if alone { video.len() } else { range.len() };
     let slack = 1e-4 + 0.5 / f64::from(video.track().config.timescale);
     if !alone {
+        let seam = seam(dataset, episode, key, slack);
+        if let Some((shift, text)) = &seam
+            && (shift.abs() - 1.0 / fps).abs() <= slack.max(1e-3)
+        {
+            let text =
+                format!("{key}: {text}: a frame {}", if *shift > 0.0 { "late" } else { "early" });
+            findings.push(at(Finding::error("video-off-by-one", text)));
+            return;
+        }
         let duration = span.to_timestamp - span.from_timestamp;
         if (duration - row.length as f64 / fps).abs() > 0.5 / fps {
             let text = format!(
@@ -115,7 +124,7 @@ fn spans(
             findings.push(at(Finding::error("video-span", text)));
             return;
         }
-        if let Some(text) = seam(dataset, episode, key, slack) {
+        if let Some((_, text)) = seam {
             findings.push(at(Finding::error("video-span", format!("{key}: {text}"))));
             return;
         }
@@ -152,10 +161,7 @@ fn spans(
         (first..first + row.length).filter_map(|i| video.sample_of(i)).collect();
     if let Some(frame) = samples.iter().position(|&s| video.sample(s).is_none()) {
         let text = format!("{key}: the file ends before this frame");
-        findings.push(
-            at(Finding::error("video-truncated", text).frame(frame))
-                .hint("copy or download the file again"),
-        );
+        findings.push(at(Finding::error("video-truncated", text).frame(frame)));
     } else if samples.first().is_some_and(|&s| !video.track().samples[s].sync) {
         let text = format!("{key}: the episode does not start on a key frame");
         let hint = "it can be read, but not cut out without encoding again";
@@ -163,8 +169,8 @@ fn spans(
     }
 }
 
-/// Whether the episode begins where the one before it in the same file ends.
-fn seam(dataset: &Dataset, episode: usize, key: &str, slack: f64) -> Option<String> {
+/// By how much the episode begins elsewhere than where the one before it in the same file ends.
+fn seam(dataset: &Dataset, episode: usize, key: &str, slack: f64) -> Option<(f64, String)> {
     let span = &dataset.episodes()[episode].videos[key];
     let before = dataset.episodes()[..episode]
         .iter()
@@ -172,11 +178,12 @@ fn seam(dataset: &Dataset, episode: usize, key: &str, slack: f64) -> Option<Stri
         .filter_map(|e| e.videos.get(key))
         .find(|v| v.file == span.file);
     let expected = before.map_or(0.0, |v| v.to_timestamp);
-    ((span.from_timestamp - expected).abs() > slack.max(1e-3)).then(|| {
-        format!(
-            "from_timestamp is {:.5} s, the episode before ends at {expected:.5} s",
-            span.from_timestamp
-        )
+    let shift = span.from_timestamp - expected;
+    (shift.abs() > slack.max(1e-3)).then(|| {
+        let from = span.from_timestamp;
+        let text =
+            format!("from_timestamp is {from:.5} s, the episode before ends at {expected:.5} s");
+        (shift, text)
     })
 }
 
@@ -233,8 +240,53 @@ fn pictures(
     }
 }
 
-/// Video files that no episode names.
-pub(super) fn check_files(dataset: &Dataset, findings: &mut Vec<Finding>) {
+/// Whether a box of an MP4 file, as its header has it, goes beyond the file's end.
+pub(crate) fn cut_off(path: &std::path::Path) -> bool {
+    use std::io::{Read, Seek, SeekFrom};
+    let read = || -> std::io::Result<bool> {
+        let mut file = std::fs::File::open(path)?;
+        let length = file.metadata()?.len();
+        let mut at = 0;
+        while at < length {
+            let mut head = [0; 16];
+            let rest = usize::try_from(length - at).unwrap_or(usize::MAX).min(16);
+            file.seek(SeekFrom::Start(at))?;
+            file.read_exact(&mut head[..rest])?;
+            let size = match u32::from_be_bytes([head[0], head[1], head[2], head[3]]) {
+                0 => return Ok(false),
+                1 => u64::from_be_bytes([
+                    head[8], head[9], head[10], head[11], head[12], head[13], head[14], head[15],
+                ]),
+                n => n.into(),
+            };
+            if rest < 8 || size > length - at {
+                return Ok(true);
+            }
+            at += size.max(8);
+        }
+        Ok(false)
+    };
+    read().unwrap_or(false)
+}
+
+/// Checks over all files: cameras with fewer videos than episodes, videos that no episode names.
+pub(super) fn check_whole(dataset: &Dataset, findings: &mut Vec<Finding>) {
+    let total = dataset.episodes().len();
+    for key in dataset.info().video_keys() {
+        let has = |e: &&crate::Episode| {
+            e.videos.get(key).is_some_and(|v| {
+                v.file.is_file()
+                    && dataset.video(&v.file).is_ok_and(|video| {
+                        !video.span(v.from_timestamp, v.to_timestamp, dataset.fps()).is_empty()
+                    })
+            })
+        };
+        let count = dataset.episodes().iter().filter(has).count();
+        if count < total {
+            let text = format!("{key}: there is video for {count} of {total} episodes");
+            findings.push(Finding::error("videos-fewer", text));
+        }
+    }
     let named: HashSet<String> = dataset
         .episodes()
         .iter()

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use embody_data::{
-    Dataset, FrameSource, ImportOptions, ProcessOptions, SourceOptions, ValidateOptions,
-    ValidationReport, import, process, validate,
+    Dataset, FrameSource, ImportOptions, LeRobotRecorder, ProcessOptions, SourceOptions,
+    ValidateOptions, ValidationReport, import, process, validate,
 };
 
 use crate::common::{copy_tree, record, with_task};
@@ -87,7 +87,7 @@ fn a_truncated_table_is_named() {
     cut(&set.root().join(DATA), 0.7);
     let error = set.import_error();
     assert!(error.contains(DATA) && error.contains("truncated"), "{error}");
-    assert!(set.codes().contains(&"table-unreadable".to_owned()));
+    assert!(set.codes().contains(&"table-no-footer".to_owned()));
     let error = with_task(|t| {
         process(&set.root(), &set.target(), &ProcessOptions::default(), t).unwrap_err()
     });
@@ -101,7 +101,7 @@ fn a_truncated_video_is_named() {
     cut(&set.root().join(VIDEO), 0.9);
     let error = set.import_error();
     assert!(error.contains(VIDEO), "{error}");
-    assert!(set.codes().contains(&"video-unreadable".to_owned()));
+    assert!(set.codes().contains(&"video-truncated".to_owned()));
 }
 
 #[test]
@@ -187,7 +187,7 @@ fn what_lerobot_accepts_in_silence_is_found() {
     let set = Set::new();
     fs::rename(set.root().join("videos"), set.root().join("video")).unwrap();
     let found = set.validate();
-    let missing = found.findings.iter().find(|f| f.code == "video-missing").unwrap();
+    let missing = found.findings.iter().find(|f| f.code == "video-folder").unwrap();
     assert!(missing.hint.as_ref().unwrap().contains("rename the folder"));
 }
 
@@ -198,7 +198,7 @@ fn shifted_video_times_are_found() {
     crate::roundtrip::rewrite_f64(&table, "videos/observation.images.front/from_timestamp", |v| {
         v[1] += 1.0 / 30.0;
     });
-    assert!(set.codes().contains(&"video-span".to_owned()), "{:?}", set.codes());
+    assert!(set.codes().contains(&"video-off-by-one".to_owned()), "{:?}", set.codes());
 }
 
 #[test]
@@ -272,6 +272,13 @@ fn a_full_disk_stops_a_recording() {
     let target = disk.0.path().join("target");
     let result = std::panic::catch_unwind(|| record(&target, &[60; 8], 2));
     assert!(result.is_err(), "the disk is too small");
+    assert!(!target.exists(), "a dataset that is not whole");
+    // What was recorded until then can be had on another disk.
+    let home = tempfile::tempdir().unwrap();
+    let elsewhere = home.path().join("set");
+    let report = LeRobotRecorder::recover(&target, Some(&elsewhere), 2).unwrap().unwrap();
+    assert!(report.frames > 0, "{report:?}");
+    assert_eq!(Dataset::open(&elsewhere).unwrap().info().total_frames, report.frames);
     assert_eq!(fs::read_dir(disk.0.path()).unwrap().count(), 0, "something was left");
 }
 

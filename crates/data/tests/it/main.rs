@@ -3,7 +3,11 @@
 
 mod bad_input;
 mod common;
+mod crash;
+mod doctor;
+mod edit;
 mod oracle;
 mod real;
 mod record;
 mod roundtrip;
+mod versions;

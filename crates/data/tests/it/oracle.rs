@@ -161,3 +161,59 @@ fn we_read_what_lerobot_writes() {
         assert!(off < 1.5, "pictures differ by {off} levels");
     }
 }
+
+#[test]
+fn lerobot_reads_what_we_edit() {
+    let Some(python) = python() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let path = |name: &str| home.path().join(name);
+    record(&path("set"), &[40, 9, 65, 30], 2);
+    with_task(|t| {
+        embody_data::delete(&path("set"), &path("less"), &[1], t).unwrap();
+        let cut = [embody_data::Trim { episode: 1, keep: 10..50 }];
+        embody_data::trim(&path("less"), &path("cut"), &cut, false, t).unwrap();
+        let to = "push the cube".to_owned();
+        let label = [embody_data::Relabel { episodes: Some(vec![2]), from: None, to }];
+        embody_data::relabel(&path("cut"), &path("said"), &label, t).unwrap();
+        embody_data::merge(&[path("said"), path("set")], &path("all"), t).unwrap();
+    });
+    let keys = ["observation.state", "action", "timestamp", "episode_index"];
+    let off = judge(&python, &path("all"), "observation.images.front", &keys, true);
+    println!("pictures differ by {off:.3} levels");
+    assert!(off < 1.5, "pictures differ by {off} levels");
+}
+
+/// The bar: deleting 2 of 93 episodes in shared video files, against LeRobot's own `delete_episodes`
+/// on the same folder. Minutes of encoding, so only where `EMBODY_BARS` is set.
+#[test]
+fn deleting_is_fifty_times_as_fast_as_lerobot() {
+    let Some(python) = python() else { return };
+    let Some(source) = shared_data("unitree-g1-bottle") else { return };
+    if std::env::var_os("EMBODY_BARS").is_none() {
+        println!("skipped: EMBODY_BARS is not set");
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let path = |name: &str| home.path().join(name);
+    let episodes = (0..93).map(|e| e % 12).collect();
+    let options = ImportOptions { episodes: Some(episodes), ..Default::default() };
+    with_task(|t| import(&source, &path("set"), options, t).unwrap());
+    let start = std::time::Instant::now();
+    let report =
+        with_task(|t| embody_data::delete(&path("set"), &path("ours"), &[20, 60], t).unwrap());
+    let ours = start.elapsed().as_secs_f64();
+    assert_eq!(report.episodes, 91);
+    let (set, theirs) = (path("set"), path("theirs"));
+    let answer =
+        run(&python, "delete_theirs.py", &[&set, &theirs, Path::new("20"), Path::new("60")]);
+    assert_eq!(answer["episodes"], 91);
+    let theirs = answer["seconds"].as_f64().unwrap();
+    println!(
+        "delete 2 of 93 episodes, {} frames: ours {ours:.2} s ({} video files taken over), LeRobot \
+         {theirs:.1} s: {:.0} times",
+        report.frames,
+        report.files_kept,
+        theirs / ours
+    );
+    assert!(theirs >= 50.0 * ours, "only {:.1} times", theirs / ours);
+}

@@ -103,22 +103,64 @@ fn a_bad_frame_is_refused_and_leaves_no_trace() {
     common::add_frame(&mut recorder, 1, 0, 3).unwrap();
     recorder.discard_episode();
     assert_eq!(recorder.finish().unwrap().frames, 2);
+    assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 1, "the journal goes");
     let dataset = Dataset::open(&root).unwrap();
     let episode = &dataset.episodes()[0];
     assert_eq!((episode.length, episode.outcome.success), (2, None));
 }
 
 #[test]
-fn a_recorder_dropped_leaves_nothing() {
+fn a_recorder_dropped_leaves_what_recovery_needs() {
     let home = tempfile::tempdir().unwrap();
-    let mut recorder = LeRobotRecorder::create(&home.path().join("set"), spec(2)).unwrap();
+    let target = home.path().join("set");
+    let mut recorder = LeRobotRecorder::create(&target, spec(2)).unwrap();
+    let error = LeRobotRecorder::recover(&target, None, 2).unwrap_err().to_string();
+    assert!(error.contains("is being recorded right now"), "{error}");
     recorder.begin_episode("t").unwrap();
     for t in 0..80 {
         common::add_frame(&mut recorder, 0, t, 80).unwrap();
     }
     recorder.save_episode(EpisodeOutcome::default()).unwrap();
     drop(recorder);
-    assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 0);
+    let names: Vec<_> =
+        std::fs::read_dir(home.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(names, [".set.journal"]);
+    // The next recording of that name completes it first.
+    let next = LeRobotRecorder::create(&target, spec(2)).unwrap();
+    let report = next.recovered().unwrap();
+    assert_eq!((report.episodes, report.frames, report.unfinished), (1, 80, None));
+    assert_eq!(report.path, home.path().join("set-recovered"));
+    next.abandon().unwrap();
+    let names: Vec<_> =
+        std::fs::read_dir(home.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(names, ["set-recovered"]);
+}
+
+#[test]
+fn what_is_recovered_equals_what_would_have_been_recorded() {
+    let home = tempfile::tempdir().unwrap();
+    let lengths = [40, 33, 64];
+    let whole = home.path().join("whole");
+    record(&whole, &lengths, 2);
+    let target = home.path().join("set");
+    let mut recorder = LeRobotRecorder::create(&target, spec(2)).unwrap();
+    for (e, &length) in lengths.iter().enumerate() {
+        recorder.begin_episode(if e % 2 == 0 { "pick the cube" } else { "lift the cube" }).unwrap();
+        for t in 0..length {
+            common::add_frame(&mut recorder, e, t, length).unwrap();
+        }
+        recorder
+            .save_episode(EpisodeOutcome {
+                success: Some(e % 3 != 2),
+                seed: Some(u64::MAX - e as u64),
+                total_reward: Some(e as f64 * 0.5),
+            })
+            .unwrap();
+    }
+    drop(recorder);
+    LeRobotRecorder::recover(&target, None, 1).unwrap().unwrap();
+    let skip = |f: &str| f == "meta/embody.json";
+    assert_eq!(hash_tree(&target, &skip).unwrap(), hash_tree(&whole, &skip).unwrap());
 }
 
 #[test]

@@ -22,12 +22,13 @@ pub fn rewrite_batch(path: &Path, change: impl FnOnce(&RecordBatch) -> RecordBat
     let schema = Arc::clone(builder.schema());
     let batches: Vec<_> = builder.build().unwrap().map(Result::unwrap).collect();
     let batch = change(&arrow_select::concat::concat_batches(&schema, &batches).unwrap());
-    let mut writer = ArrowWriter::try_new(File::create(path).unwrap(), schema, None).unwrap();
+    let file = File::create(path).unwrap();
+    let mut writer = ArrowWriter::try_new(file, batch.schema(), None).unwrap();
     writer.write(&batch).unwrap();
     writer.close().unwrap();
 }
 
-fn replace(batch: &RecordBatch, name: &str, column: ArrayRef) -> RecordBatch {
+pub fn replace(batch: &RecordBatch, name: &str, column: ArrayRef) -> RecordBatch {
     let mut columns = batch.columns().to_vec();
     columns[batch.schema().index_of(name).unwrap()] = column;
     RecordBatch::try_new(batch.schema(), columns).unwrap()

@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use embody_core::{Error, Result, write_atomic};
-use embody_data::{Dataset, DecodeCheck, ImportOptions, ProcessOptions, Severity, ValidateOptions};
+use embody_data::{
+    Dataset, DecodeCheck, ImportOptions, ProcessOptions, Severity, ValidateOptions, Versions,
+};
 use serde_json::json;
 
 use crate::App;
@@ -65,6 +67,7 @@ pub fn run(app: &App<'_>, command: &DataCommand) -> Result<()> {
             view::run(app, path, &options)
         }
         DataCommand::Log { path } => log(app, path),
+        DataCommand::Edit(command) => super::edits::run(app, command),
         DataCommand::Video { path, episode, camera, out } => {
             let dataset = Dataset::open(path)?;
             let key = match camera {
@@ -158,15 +161,29 @@ fn log(app: &App<'_>, path: &Path) -> Result<()> {
         Error::new(format!("{} has no lineage: it was not made by embody", path.display()))
             .with_hint("import it: embody data import SOURCE TARGET")
     })?;
+    let history = Versions::beside(path)?.history(path)?;
     if app.json {
-        print_data(&json!(lineage).to_string());
+        let mut value = json!(lineage);
+        value["before"] = json!(history[history.len().min(1)..]);
+        print_data(&value.to_string());
         return Ok(());
     }
-    print_data(&format!("version    {}", lineage.version));
-    if let Some(parent) = &lineage.parent {
-        print_data(&format!("parent     {parent}"));
+    for (i, lineage) in history.iter().enumerate() {
+        if i > 0 {
+            print_data("");
+        }
+        print_data(&format!("version    {}", lineage.version));
+        if let Some(parent) = &lineage.parent {
+            print_data(&format!("parent     {parent}"));
+        }
+        for other in &lineage.merged {
+            print_data(&format!("merged     {other}"));
+        }
+        print_data(&format!(
+            "operation  {} (embody {})",
+            lineage.operation, lineage.embody_version
+        ));
+        print_data(&format!("parameters {}", lineage.parameters));
     }
-    print_data(&format!("operation  {} (embody {})", lineage.operation, lineage.embody_version));
-    print_data(&format!("parameters {}", lineage.parameters));
     Ok(())
 }

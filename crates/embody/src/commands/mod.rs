@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod config;
 pub mod data;
+pub mod edits;
 pub mod policy;
 pub mod recipe;
 pub mod reference;

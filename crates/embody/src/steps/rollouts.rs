@@ -47,7 +47,8 @@ pub fn run(rollouts: Rollouts<'_>, task: Task<'_>) -> Result<EvalResult> {
     let spec = rollouts.env.spec().clone();
     let features = recorded_features(&spec.observations, &spec.action);
     let mut keeper = Keeper {
-        recorder: LeRobotRecorder::create(
+        // Seeds make every episode again: no journal is needed.
+        recorder: LeRobotRecorder::without_journal(
             rollouts.record_to,
             RecordSpec {
                 fps: spec.control_hz,
