@@ -4,6 +4,8 @@
 //! imported. Video is AV1, decoded and encoded in process; edits copy packets and never encode
 //! again. Every version of a dataset is named by the hash of its content and knows its parent.
 
+mod annotate;
+mod curate;
 mod dataset;
 mod error;
 mod finding;
@@ -19,7 +21,15 @@ mod validate;
 mod video;
 mod writer;
 
-pub use dataset::{Dataset, Episode, EpisodeTable, RowSpan, VideoSpan, detect_format};
+pub use annotate::{Annotation, annotate, read_annotations};
+pub use curate::{
+    CameraMeasures, DriftMeasures, EpisodeMeasures, FACTS, Fact, FactName, GripperMeasures,
+    LagMeasures, Look, NearestMeasures, NonFinite, Phase, Plan, PlannedEpisode, Quality, Remark,
+    Segment, Spike, Survey, SurveyOptions, findings, plan, remarks, survey,
+};
+pub use dataset::{
+    Annotations, Dataset, Episode, EpisodeTable, RowSpan, SegmentLabel, VideoSpan, detect_format,
+};
 pub use error::DataError;
 pub use finding::{Finding, Severity};
 pub use format::{FormatVersion, Info};
@@ -30,5 +40,6 @@ pub use process::{
 };
 pub use recorder::{LeRobotRecorder, Origin, RecordReport, RecordSpec};
 pub use source::{FrameSource, SourceEpisode, SourceOptions};
+pub use stats::compute_stats;
 pub use validate::{Checked, DecodeCheck, ValidateOptions, ValidationReport, validate};
 pub use video::{VideoSettings, encode_mp4};

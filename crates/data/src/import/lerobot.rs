@@ -7,16 +7,16 @@ use std::path::Path;
 use arrow_array::ArrayRef;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
-use embody_core::{Array, ArrayData, AtomicDir, FeatureStats, Result, StatsMap, Task};
+use embody_core::{Array, ArrayData, AtomicDir, EpisodeOutcome, Result, StatsMap, Task};
 use indexmap::IndexMap;
 use serde_json::json;
 
-use crate::dataset::{Dataset, detect_format};
+use crate::dataset::{Annotations, Dataset, detect_format};
 use crate::error::DataError;
 use crate::finding::Finding;
 use crate::format::Info;
 use crate::import::{ImportOptions, ImportReport};
-use crate::stats::{PictureStats, array_stats, sampled_frames};
+use crate::stats::{array_stats, picture_stats};
 use crate::writer::{DatasetWriter, Footage, NewEpisode};
 
 /// Imports the dataset at `source` (LeRobot v2.0, v2.1 or v3.0) into a new v3.0 dataset at `target`.
@@ -119,6 +119,29 @@ pub(crate) fn copy_episode(
     keep: Option<Range<usize>>,
     writer: &mut DatasetWriter,
 ) -> Result<()> {
+    copy_episode_as(dataset, episode, keep, &mut |_| {}, writer)
+}
+
+/// What of a copied episode may differ from the original; frames count as in the copy.
+pub(crate) struct Relabel {
+    /// Instructions.
+    pub tasks: Vec<String>,
+    /// Instruction of each frame, as an index into `tasks`.
+    pub frame_tasks: Vec<usize>,
+    /// Success, seed, reward.
+    pub outcome: EpisodeOutcome,
+    /// Score, weight, segments.
+    pub annotations: Annotations,
+}
+
+/// As [`copy_episode`], with labels changed by `relabel`.
+pub(crate) fn copy_episode_as(
+    dataset: &Dataset,
+    episode: usize,
+    keep: Option<Range<usize>>,
+    relabel: &mut dyn FnMut(&mut Relabel),
+    writer: &mut DatasetWriter,
+) -> Result<()> {
     let from = dataset.episode(episode)?;
     let keep = keep.filter(|k| *k != (0..from.length));
     let frames = keep.clone().unwrap_or(0..from.length);
@@ -145,18 +168,23 @@ pub(crate) fn copy_episode(
         footage.push((key.to_owned(), (video, samples)));
     }
     let stats = episode_stats(dataset, episode, frames.clone())?;
+    let annotations = from.annotations.within(&frames);
+    let mut labels = Relabel { tasks, frame_tasks, outcome: from.outcome.clone(), annotations };
+    relabel(&mut labels);
     writer.append(NewEpisode {
         columns,
         length: frames.len(),
-        frame_tasks: Some(frame_tasks),
-        tasks,
+        frame_tasks: Some(labels.frame_tasks),
+        tasks: labels.tasks,
         videos: footage
             .iter()
             .map(|(key, (video, range))| (key.clone(), Footage::Copied(video, range.clone())))
             .collect(),
         stats,
-        outcome: from.outcome.clone(),
-    })
+        outcome: labels.outcome,
+    })?;
+    writer.annotate_last(|a| *a = labels.annotations);
+    Ok(())
 }
 
 /// The instructions of an episode and, per frame, which of them; from the table's `task_index`.
@@ -201,7 +229,7 @@ fn episode_stats(dataset: &Dataset, episode: usize, frames: Range<usize>) -> Res
             let known = from.stats.get(key).filter(|s| s.mean.len() == 3 && whole);
             let stats = match known {
                 Some(stats) => Some(stats.clone()),
-                None => picture_stats(dataset, episode, key, frames.clone())?,
+                None => picture_stats(dataset, episode, key, frames.clone())?.map(|s| s.finish()),
             };
             out.extend(stats.map(|s| (key.clone(), s)));
         } else if spec.dtype.is_numeric() {
@@ -225,27 +253,4 @@ fn rows_of(array: &Array, frames: &Range<usize>) -> Array {
     let mut shape = array.shape.clone();
     shape[0] = frames.len();
     Array { shape, data }
-}
-
-/// Statistics of sampled frames; `None` where this program can't decode the codec.
-fn picture_stats(
-    dataset: &Dataset,
-    episode: usize,
-    key: &str,
-    frames: Range<usize>,
-) -> Result<Option<FeatureStats>> {
-    let from = dataset.episode(episode)?;
-    let Some(span) = from.videos.get(key) else { return Ok(None) };
-    if dataset.video(&span.file)?.track().config.codec() != "av1" {
-        return Ok(None);
-    }
-    let width = dataset.info().features.get(key).and_then(|f| f.shape.get(1)).copied().unwrap_or(0);
-    let sampled: Vec<usize> =
-        sampled_frames(frames.len()).into_iter().map(|f| frames.start + f).collect();
-    let mut stats = PictureStats::default();
-    dataset.visit_frames(episode, key, &sampled, &mut |_, rgb| {
-        stats.add(rgb, width);
-        Ok(())
-    })?;
-    Ok(Some(stats.finish()))
 }

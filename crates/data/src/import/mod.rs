@@ -16,7 +16,7 @@ use crate::dataset::detect_format;
 use crate::error::DataError;
 use crate::finding::Finding;
 
-pub(crate) use lerobot::{copy_episode, v3_info};
+pub(crate) use lerobot::{Relabel, copy_episode, copy_episode_as, v3_info};
 
 /// How to import.
 #[derive(Debug, Clone, Default)]

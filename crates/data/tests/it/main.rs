@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod common;
+mod curate;
 mod oracle;
 mod real;
 mod record;
