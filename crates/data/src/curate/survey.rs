@@ -125,7 +125,7 @@ pub struct CameraMeasures {
     pub bright: f64,
     /// Mean share of pixels at the ends of the scale.
     pub clipped: f64,
-    /// Share of neighbouring frames with the same picture while the robot moves.
+    /// Share of key frames that repeat the picture before while the robot moves.
     pub repeated: f64,
     /// Every picture is black.
     pub black: bool,
@@ -434,24 +434,28 @@ impl<'a> Frame<'a> {
         let length = part.measures.frames;
         let moves = calm.iter().any(|s| !s);
         for key in &self.cameras {
-            if let Err(e) = self.dataset.episode_samples(number, key) {
-                let broken = Some(e.to_string());
-                let found = CameraMeasures { broken, ..CameraMeasures::default() };
-                part.measures.cameras.insert(key.clone(), found);
-                continue;
-            }
+            let (video, samples) = match self.dataset.episode_samples(number, key) {
+                Ok(found) => found,
+                Err(e) => {
+                    let broken = Some(e.to_string());
+                    let found = CameraMeasures { broken, ..CameraMeasures::default() };
+                    part.measures.cameras.insert(key.clone(), found);
+                    continue;
+                }
+            };
             if self.options.video == Look::Index {
                 continue;
             }
             let shape = self.dataset.info().features.get(key).map(|f| f.shape.as_slice());
             let width = shape.and_then(|s| s.get(1)).copied().unwrap_or(1);
-            let frames = picture::looked_at(length, self.options.places);
+            let is_key = |f: usize| video.track().samples[samples.start + f].sync;
+            let frames = picture::looked_at(length, self.options.places, &is_key);
             let mut camera = picture::Camera::default();
             let seen = self.dataset.visit_frames(number, key, &frames, &mut |position, rgb| {
                 self.task.cancel.check()?;
                 let frame = frames[position];
                 let moving = frame > 0 && !calm.get(frame - 1).copied().unwrap_or(true);
-                camera.add(frame, picture::Luma::of(rgb, width), moving);
+                camera.add(frame, picture::Luma::of(rgb, width), moving && is_key(frame));
                 Ok(())
             });
             let found = match seen {

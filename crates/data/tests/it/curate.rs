@@ -88,9 +88,9 @@ fn planted(target: &Path) {
             }
             let rgb = match fault {
                 Fault::Black => vec![0; SIZE * SIZE * 3],
-                Fault::Frozen => picture(e, 0),
+                Fault::Frozen => picture(0, e * 11),
                 Fault::Copy => picture(0, t),
-                _ => picture(e, t),
+                _ => picture(0, t + e * 11),
             };
             let view = |shape: &'static [usize], data| ArrayView { shape, data };
             recorder

@@ -149,14 +149,21 @@ impl Luma {
 }
 
 /// Frames to look at in an episode of `length`: up to `places` pairs of neighbours, evenly spread.
-pub(crate) fn looked_at(length: usize, places: usize) -> Vec<usize> {
+/// The second of a pair is the next key frame where one is near: between a key frame and what is
+/// coded from it, equality says that the encoder saved bits, not that the camera gave the same
+/// picture twice.
+pub(crate) fn looked_at(length: usize, places: usize, key: &dyn Fn(usize) -> bool) -> Vec<usize> {
     let last = length.saturating_sub(1);
     let places = places.min(length / 2).max(1);
-    let mut out = Vec::with_capacity(places * 2);
+    let apart = length.div_ceil(places).max(1);
+    let mut out: Vec<usize> = Vec::with_capacity(places * 2);
     for i in 0..places {
         let at = if places == 1 { 0 } else { i * last.saturating_sub(1) / (places - 1) };
-        out.extend([at, (at + 1).min(last)]);
+        let near = (at + 1..=last.min(at + apart / 2)).find(|&f| key(f));
+        let second = near.unwrap_or(at + 1).min(last);
+        out.extend([second.saturating_sub(1), second]);
     }
+    out.sort_unstable();
     out.dedup();
     out
 }
@@ -172,7 +179,7 @@ pub(crate) struct Camera {
     hashes: Vec<u64>,
     /// Largest difference from the first picture.
     farthest: f64,
-    /// Neighbours seen while the robot moved, and how many of those were the same picture.
+    /// Pairs whose equality would be a fault, and how many were equal.
     neighbours: (usize, usize),
 }
 
@@ -200,13 +207,13 @@ pub(crate) struct Seen {
 }
 
 impl Camera {
-    /// Takes the picture of `frame`; frames come in rising order. `moving` says whether the robot
-    /// moves in the step before it.
-    pub fn add(&mut self, frame: usize, picture: Luma, moving: bool) {
+    /// Takes the picture of `frame`; frames come in rising order. `telling`: whether equality with the
+    /// frame before would be a fault, because the robot moves and the picture is coded for itself.
+    pub fn add(&mut self, frame: usize, picture: Luma, telling: bool) {
         let neighbour = self.previous.as_ref().filter(|(f, _)| f + 1 == frame);
         match neighbour {
             Some((_, before)) => {
-                if moving {
+                if telling {
                     self.neighbours.0 += 1;
                     let same = before.difference(&picture) < REPEATED_DIFFERENCE;
                     self.neighbours.1 += usize::from(same);
@@ -296,7 +303,7 @@ mod tests {
     fn exposure_black_and_frozen_are_told_apart() {
         let camera = |picture: &dyn Fn(usize) -> Vec<u8>| {
             let mut camera = Camera::default();
-            for frame in looked_at(100, 4) {
+            for frame in looked_at(100, 4, &|_| false) {
                 camera.add(frame, Luma::of(&picture(frame), SIDE), true);
             }
             camera.finish(true).expect("pictures")
@@ -336,8 +343,10 @@ mod tests {
 
     #[test]
     fn looking_covers_the_episode_in_pairs() {
-        assert_eq!(looked_at(100, 3), [0, 1, 49, 50, 98, 99]);
-        assert_eq!(looked_at(2, 8), [0, 1]);
-        assert_eq!(looked_at(1, 8), [0]);
+        assert_eq!(looked_at(100, 3, &|_| false), [0, 1, 49, 50, 98, 99]);
+        assert_eq!(looked_at(100, 3, &|f| f % 2 == 0), [1, 2, 49, 50, 98, 99]);
+        assert_eq!(looked_at(100, 3, &|f| f % 30 == 0), [0, 1, 59, 60, 98, 99]);
+        assert_eq!(looked_at(2, 8, &|_| true), [0, 1]);
+        assert_eq!(looked_at(1, 8, &|_| true), [0]);
     }
 }
