@@ -23,7 +23,7 @@ use serde_json::json;
 use crate::dataset::Dataset;
 use crate::error::DataError;
 use crate::format::Info;
-use crate::import::{Changes, copy_changed, v3_info};
+use crate::import::{Changes, Labels, copy_changed, rename_tasks, v3_info};
 use crate::writer::DatasetWriter;
 
 pub use merge::merge;
@@ -233,11 +233,14 @@ impl Edit<'_> {
                 .zip(&links)
                 .filter_map(|(key, links)| Some((key.as_str(), links[number]?)))
                 .collect();
-            let rename = self.rename.map(|rename| move |old: &str| rename(take.episode, old));
-            let rename = rename.as_ref().map(|r| r as &dyn Fn(&str) -> String);
-            let changes = Changes { rename, linked };
+            let mut relabel = |labels: &mut Labels| {
+                if let Some(rename) = self.rename {
+                    rename_tasks(labels, &|old| rename(take.episode, old));
+                }
+            };
+            let changes = Changes { relabel: Some(&mut relabel), linked };
             let source = &self.sources[take.source];
-            copy_changed(source, take.episode, Some(take.keep.clone()), &changes, &mut writer)?;
+            copy_changed(source, take.episode, Some(take.keep.clone()), changes, &mut writer)?;
             task.advance(self.operation, number as u64 + 1, "")?;
         }
         task.end(self.operation);

@@ -4,6 +4,8 @@
 //! imported. Video is AV1, decoded and encoded in process; edits copy packets and never encode
 //! again. Every version of a dataset is named by the hash of its content and knows its parent.
 
+mod annotate;
+mod curate;
 mod dataset;
 mod diff;
 mod edit;
@@ -24,7 +26,15 @@ mod versions;
 mod video;
 mod writer;
 
-pub use dataset::{Dataset, Episode, EpisodeTable, RowSpan, VideoSpan, detect_format};
+pub use annotate::{Annotation, annotate, read_annotations};
+pub use curate::{
+    CameraMeasures, DriftMeasures, EpisodeMeasures, FACTS, Fact, FactName, GripperMeasures,
+    LagMeasures, Look, NearestMeasures, NonFinite, Phase, Plan, PlannedEpisode, Quality, Remark,
+    Segment, Spike, Survey, SurveyOptions, findings, plan, remarks, survey,
+};
+pub use dataset::{
+    Annotations, Dataset, Episode, EpisodeTable, RowSpan, SegmentLabel, VideoSpan, detect_format,
+};
 pub use diff::{ChangedEpisode, DatasetDiff, DiffSide, EpisodesDiff, MovedStatistic, diff};
 pub use edit::{
     EditReport, Part, Relabel, Trim, delete, merge, parse_episodes, relabel, split, trim,
@@ -37,9 +47,10 @@ pub use lineage::{Lineage, lineage};
 pub use process::{
     DroppedEpisode, HELD_OUT, ProcessOptions, ProcessReport, TrimmedEpisode, process,
 };
-pub use source::{DecodeWhen, FrameSource, SourceEpisode, SourceOptions};
 pub use recorder::{LeRobotRecorder, Origin, RecordReport, RecordSpec, RecoverReport};
 pub use repair::{RepairReport, repair};
+pub use source::{DecodeWhen, FrameSource, SourceEpisode, SourceOptions};
+pub use stats::compute_stats;
 pub use validate::{Checked, DecodeCheck, ValidateOptions, ValidationReport, validate};
 pub use versions::{Manifest, StoredFile, Versions};
 pub use video::{VideoSettings, encode_mp4};

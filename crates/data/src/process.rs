@@ -1,15 +1,16 @@
-//! Processing: leave out failed and broken episodes with the reason for each, split by episode,
-//! compute statistics. Kept video is copied packet by packet.
+//! Processing: carry out a plan of [`crate::curate`], split by episode, compute statistics. Kept video
+//! is copied packet by packet.
 
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use embody_core::{Array, ArrayData, AtomicDir, ContentHash, Result, Task, derive_seed};
+use embody_core::{AtomicDir, ContentHash, Result, Task, derive_seed};
 use indexmap::IndexMap;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use crate::curate::non_finite;
+use crate::curate::{Look, Plan, make_plan};
 use crate::dataset::Dataset;
 use crate::error::DataError;
 use crate::import::{copy_episode, v3_info};
@@ -43,6 +44,13 @@ pub struct ProcessOptions {
     pub min_frames: usize,
     /// Feature that says whether the robot moves.
     pub action_key: String,
+    /// Leave out episodes for which this expression over measures and columns is false
+    /// ([`crate::FACTS`] lists the names).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep: Option<String>,
+    /// Expression that gives each kept episode's sampling weight, 0 or more; 0 leaves it out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight: Option<String>,
     /// Fraction of the kept episodes that is held out, 0 to below 1.
     pub held_out: f64,
     /// Seed of the choice of held-out episodes.
@@ -61,6 +69,8 @@ impl Default for ProcessOptions {
             idle_margin: 5,
             min_frames: 2,
             action_key: "action".to_owned(),
+            keep: None,
+            weight: None,
             held_out: 0.1,
             seed: 0,
         }
@@ -122,25 +132,32 @@ pub fn process(
     task: Task<'_>,
 ) -> Result<ProcessReport> {
     let dataset = Dataset::open(source)?;
-    check(options, &dataset)?;
-    let verdicts = judge(&dataset, options, task)?;
-    let idle_fraction = verdicts.iter().map(|v| v.idle).collect();
-    let ranges: Vec<Range<usize>> = verdicts.iter().map(|v| v.keep.clone()).collect();
-    let mut kept = Vec::new();
-    let mut dropped = Vec::new();
-    for (episode, verdict) in verdicts.into_iter().enumerate() {
-        if verdict.reasons.is_empty() {
-            kept.push(episode);
-        } else {
-            dropped.push(DroppedEpisode { episode, reasons: verdict.reasons });
-        }
-    }
+    let plan = make_plan(&dataset, options, Look::None, task)?;
+    apply(&dataset, target, &plan, options, task)
+}
+
+/// Carries out a plan.
+fn apply(
+    dataset: &Dataset,
+    target: &Path,
+    plan: &Plan,
+    options: &ProcessOptions,
+    task: Task<'_>,
+) -> Result<ProcessReport> {
+    let kept: Vec<usize> = plan.kept().collect();
+    let dropped: Vec<DroppedEpisode> = plan
+        .episodes
+        .iter()
+        .enumerate()
+        .filter(|(_, e)| !e.keep)
+        .map(|(episode, e)| DroppedEpisode { episode, reasons: e.reasons.clone() })
+        .collect();
     if kept.is_empty() {
         return Err(DataError::Request {
             why: format!(
                 "all {} episodes of {} would be left out",
                 dropped.len(),
-                source.display()
+                dataset.root().display()
             ),
             hint: format!(
                 "the first because {}; relax the filters",
@@ -155,15 +172,18 @@ pub fn process(
     writer.declare_tasks(dataset.tasks());
     task.begin("process", Some(order.len() as u64), "episodes");
     for (done, &episode) in order.iter().enumerate() {
-        copy_episode(&dataset, episode, Some(ranges[episode].clone()), &mut writer)?;
+        let planned = &plan.episodes[episode];
+        copy_episode(dataset, episode, Some(planned.frames.clone()), &mut writer)?;
+        if let Some(weight) = planned.weight {
+            writer.annotate_last(|a| a.weight = Some(weight));
+        }
         task.advance("process", done as u64 + 1, "")?;
     }
     task.end("process");
     let parent = dataset.version()?;
     let parameters = serde_json::to_value(options).unwrap_or_default();
-    let frames = order.iter().map(|&e| ranges[e].len()).sum();
     let cut = |&episode: &usize| {
-        let (length, keep) = (dataset.episodes()[episode].length, &ranges[episode]);
+        let (length, keep) = (dataset.episodes()[episode].length, &plan.episodes[episode].frames);
         let (start, end) = (keep.start, length - keep.end);
         (start + end > 0).then_some(TrimmedEpisode { episode, start, end })
     };
@@ -171,184 +191,52 @@ pub fn process(
     let (lineage, _) =
         writer.finish(splits.clone(), Some(parent.clone()), "process", parameters, task)?;
     let path = staging.commit()?;
-    let version = lineage.version;
     Ok(ProcessReport {
         path,
         kept: order,
         dropped,
         trimmed,
-        idle_fraction,
+        idle_fraction: plan.episodes.iter().map(|e| e.measures.idle_fraction).collect(),
         splits,
-        frames,
+        frames: plan.frames(),
         parent,
-        version,
+        version: lineage.version,
     })
 }
 
-fn check(options: &ProcessOptions, dataset: &Dataset) -> Result<()> {
-    let refuse =
-        |why: String, hint: String| -> Result<()> { Err(DataError::Request { why, hint }.into()) };
-    for (name, value) in [
-        ("max_idle_fraction", options.max_idle_fraction),
-        ("idle_threshold", options.idle_threshold),
-        ("held_out", options.held_out),
-    ] {
-        if !(0.0..=1.0).contains(&value) || (name == "held_out" && value >= 1.0) {
-            return refuse(format!("{name} is {value}"), "give a fraction from 0 to 1".to_owned());
-        }
-    }
-    let key = &options.action_key;
-    if options.max_idle_fraction < 1.0 && !dataset.info().features.contains_key(key) {
-        let known: Vec<_> = dataset.info().features.keys().map(String::as_str).collect();
-        let near = embody_core::nearest_key(key, known.iter().copied());
-        return refuse(
-            format!("{} has no feature {key:?} to tell idle frames by", dataset.root().display()),
-            near.map_or_else(
-                || "set action_key, or max_idle_fraction to 1".to_owned(),
-                |n| format!("did you mean {n:?}?"),
-            ),
-        );
-    }
-    Ok(())
-}
-
-#[derive(Default)]
-struct Verdict {
-    reasons: Vec<String>,
-    idle: f64,
-    keep: Range<usize>,
-}
-
-/// Reads every table once and says of each episode why it is left out.
-fn judge(dataset: &Dataset, options: &ProcessOptions, task: Task<'_>) -> Result<Vec<Verdict>> {
-    let total = dataset.episodes().len();
-    let ranges = action_ranges(dataset, options)?;
-    task.begin("filter", Some(total as u64), "episodes");
-    let mut out = Vec::with_capacity(total);
-    for (number, episode) in dataset.episodes().iter().enumerate() {
-        let mut verdict = Verdict { keep: 0..episode.length, ..Verdict::default() };
-        if options.drop_failed && episode.outcome.success == Some(false) {
-            verdict.reasons.push("the task was not achieved".to_owned());
-        }
-        if options.drop_broken_video {
-            let keys = dataset.info().video_keys();
-            let broken = keys.filter_map(|key| dataset.episode_samples(number, key).err());
-            verdict.reasons.extend(broken.map(|e| e.to_string()));
-        }
-        let table = dataset.episode_table(number)?;
-        if let Some((key, frame, name)) = table.iter().find_map(|(key, array)| {
-            let (frame, dim) = non_finite(array)?;
-            let names = dataset.info().features.get(key).map(|f| f.dim_names());
-            let name = names.and_then(|n| n.get(dim).cloned()).unwrap_or_else(|| dim.to_string());
-            Some((key, frame, name))
-        }) {
-            let text = format!("{key}, dimension {name}, is not finite at frame {frame}");
-            if !options.drop_non_finite {
-                return Err(DataError::Inconsistent {
-                    path: episode.rows.file.clone(),
-                    why: format!("episode {number}: {text}"),
-                    hint: "leave such episodes out with drop_non_finite",
-                }
-                .into());
-            }
-            verdict.reasons.push(text);
-        } else if let Some(actions) = table.get(&options.action_key) {
-            let still = still_steps(actions, &ranges, options.idle_threshold);
-            let steps = still.len().max(1) as f64;
-            verdict.idle = still.iter().filter(|s| **s).count() as f64 / steps;
-            if verdict.idle > options.max_idle_fraction {
-                verdict.reasons.push(format!(
-                    "{:.0} % of frames are idle, more than {:.0} %",
-                    verdict.idle * 100.0,
-                    options.max_idle_fraction * 100.0
-                ));
-            } else if options.trim_idle && verdict.reasons.is_empty() {
-                verdict.keep = moving(dataset, number, &still, options.idle_margin)?;
+impl ProcessOptions {
+    /// Refuses options that make no sense for `dataset`.
+    pub(crate) fn check(&self, dataset: &Dataset) -> Result<()> {
+        let refuse = |why: String, hint: String| -> Result<()> {
+            Err(DataError::Request { why, hint }.into())
+        };
+        for (name, value) in [
+            ("max_idle_fraction", self.max_idle_fraction),
+            ("idle_threshold", self.idle_threshold),
+            ("held_out", self.held_out),
+        ] {
+            if !(0.0..=1.0).contains(&value) || (name == "held_out" && value >= 1.0) {
+                let hint = "give a fraction from 0 to 1".to_owned();
+                return refuse(format!("{name} is {value}"), hint);
             }
         }
-        if verdict.keep.len() < options.min_frames {
-            let text = format!("{} frames, fewer than {}", verdict.keep.len(), options.min_frames);
-            verdict.reasons.push(text);
+        let key = &self.action_key;
+        if self.max_idle_fraction < 1.0 && !dataset.info().features.contains_key(key) {
+            let known: Vec<_> = dataset.info().features.keys().map(String::as_str).collect();
+            let near = embody_core::nearest_key(key, known.iter().copied());
+            return refuse(
+                format!(
+                    "{} has no feature {key:?} to tell idle frames by",
+                    dataset.root().display()
+                ),
+                near.map_or_else(
+                    || "set action_key, or max_idle_fraction to 1".to_owned(),
+                    |n| format!("did you mean {n:?}?"),
+                ),
+            );
         }
-        out.push(verdict);
-        task.advance("filter", number as u64 + 1, "")?;
+        Ok(())
     }
-    task.end("filter");
-    Ok(out)
-}
-
-fn values(array: &Array) -> Vec<f64> {
-    match &array.data {
-        ArrayData::U8(v) => v.iter().map(|&x| f64::from(x)).collect(),
-        ArrayData::F32(v) => v.iter().map(|&x| f64::from(x)).collect(),
-        ArrayData::F64(v) => v.clone(),
-        ArrayData::I64(v) => v.iter().map(|&x| x as f64).collect(),
-        ArrayData::Bool(_) => Vec::new(),
-    }
-}
-
-/// Row and dimension of the first value that is not finite.
-pub(crate) fn non_finite(array: &Array) -> Option<(usize, usize)> {
-    let at = match &array.data {
-        ArrayData::F32(v) => v.iter().position(|x| !x.is_finite())?,
-        ArrayData::F64(v) => v.iter().position(|x| !x.is_finite())?,
-        _ => return None,
-    };
-    let width = array.shape.iter().skip(1).product::<usize>().max(1);
-    Some((at / width, at % width))
-}
-
-/// Range of each action dimension over the finite values of the dataset.
-fn action_ranges(dataset: &Dataset, options: &ProcessOptions) -> Result<Vec<f64>> {
-    let key = options.action_key.as_str();
-    if !dataset.info().features.contains_key(key) {
-        return Ok(Vec::new());
-    }
-    let mut low: Vec<f64> = Vec::new();
-    let mut high: Vec<f64> = Vec::new();
-    for episode in 0..dataset.episodes().len() {
-        for (_, array) in dataset.columns(episode, &[key])? {
-            let width = array.shape.iter().skip(1).product::<usize>().max(1);
-            low.resize(width, f64::INFINITY);
-            high.resize(width, f64::NEG_INFINITY);
-            for (i, v) in values(&array).into_iter().enumerate().filter(|(_, v)| v.is_finite()) {
-                low[i % width] = low[i % width].min(v);
-                high[i % width] = high[i % width].max(v);
-            }
-        }
-    }
-    Ok(low.iter().zip(&high).map(|(l, h)| (h - l).max(0.0)).collect())
-}
-
-/// Of each step from a frame to the next: whether no dimension moves by more than `threshold` of its
-/// range.
-fn still_steps(actions: &Array, ranges: &[f64], threshold: f64) -> Vec<bool> {
-    let width = ranges.len().max(1);
-    let values = values(actions);
-    let rows: Vec<&[f64]> = values.chunks_exact(width).collect();
-    rows.windows(2)
-        .map(|pair| {
-            let moves = pair[0].iter().zip(pair[1]).zip(ranges);
-            moves.into_iter().all(|((a, b), range)| (a - b).abs() <= threshold * range)
-        })
-        .collect()
-}
-
-/// The frames from the first step that moves to the last, and `margin` more at each end.
-fn moving(
-    dataset: &Dataset,
-    episode: usize,
-    still: &[bool],
-    margin: usize,
-) -> Result<Range<usize>> {
-    let length = dataset.episode(episode)?.length;
-    let first = still.iter().position(|s| !s);
-    let last = still.iter().rposition(|s| !s);
-    let (Some(first), Some(last)) = (first, last) else { return Ok(0..length) };
-    let end = (last + 2 + margin).min(length);
-    let start = first.saturating_sub(margin);
-    let start = if start == 0 { 0 } else { dataset.key_frame_before(episode, start)? };
-    Ok(start..end)
 }
 
 /// Chooses the held-out episodes and orders train first; inside a split the order stays.

@@ -1,16 +1,19 @@
-//! Statistics: exact moments, mergeable in any grouping of episodes, quantiles of one episode from
-//! its sorted values and of many from histograms of 5,000 bins over their exact range.
+//! Statistics: exact moments, mergeable in any grouping of episodes, and exact quantiles, of one
+//! episode or of a whole dataset (`columns`).
 //!
 //! Invariants: everything is accumulated in f64 in episode order, so the result does not depend on
 //! threads; statistics of pictures are over the sampled frames, in 0-1, one entry per channel.
 
+mod columns;
+
+use std::ops::Range;
+
 use embody_core::{Array, ArrayData, FeatureStats, Result, StatsMap, Task};
-use indexmap::IndexMap;
+
+use rayon::prelude::*;
 
 use crate::dataset::Dataset;
 
-/// Bins of a quantile histogram, as LeRobot has it.
-const BINS: usize = 5000;
 const QUANTILES: [f64; 5] = [0.01, 0.10, 0.50, 0.90, 0.99];
 
 /// The elements of a numeric array as f64, row-major; `None` for bools.
@@ -82,22 +85,43 @@ impl Moments {
         if width(array) != dims || dims == 0 {
             return None;
         }
-        let rows = array.shape[0] as u64;
-        let mut part = Self::new(dims);
-        part.count = rows;
-        for (i, value) in numbers(array)?.enumerate() {
-            let d = i % dims;
-            part.mean[d] += value;
-            part.min[d] = part.min[d].min(value);
-            part.max[d] = part.max[d].max(value);
-        }
-        part.mean.iter_mut().for_each(|m| *m /= rows.max(1) as f64);
-        for (i, value) in numbers(array)?.enumerate() {
-            let d = i % dims;
-            part.m2[d] += (value - part.mean[d]).powi(2);
-        }
+        let part = match &array.data {
+            ArrayData::U8(v) => Self::of_rows(v, dims, f64::from),
+            ArrayData::F32(v) => Self::of_rows(v, dims, f64::from),
+            ArrayData::F64(v) => Self::of_rows(v, dims, |x| x),
+            ArrayData::I64(v) => Self::of_rows(v, dims, |x| x as f64),
+            ArrayData::Bool(_) => return None,
+        };
         self.merge(&part);
         Some(())
+    }
+
+    /// Two passes over rows that are in memory: the mean first, then what deviates from it.
+    fn of_rows<T: Copy>(values: &[T], dims: usize, number: impl Fn(T) -> f64) -> Self {
+        let mut out = Self::new(dims);
+        out.count = (values.len() / dims) as u64;
+        for row in values.chunks_exact(dims) {
+            for (d, &value) in row.iter().enumerate() {
+                let value = number(value);
+                out.mean[d] += value;
+                out.min[d] = out.min[d].min(value);
+                out.max[d] = out.max[d].max(value);
+            }
+        }
+        let rows = out.count.max(1) as f64;
+        out.mean.iter_mut().for_each(|m| *m /= rows);
+        for row in values.chunks_exact(dims) {
+            for (d, &value) in row.iter().enumerate() {
+                out.m2[d] += (number(value) - out.mean[d]).powi(2);
+            }
+        }
+        out
+    }
+
+    /// Moments of one array; `None` where it is not numeric.
+    pub fn of_array(array: &Array) -> Option<Self> {
+        let mut out = Self::new(width(array));
+        out.add(array).map(|()| out)
     }
 
     /// Adds what `other` counted.
@@ -151,91 +175,69 @@ impl Moments {
     }
 }
 
-/// Counts of values in equal bins over a known range, per dimension.
-struct Histogram {
-    min: Vec<f64>,
-    max: Vec<f64>,
-    counts: Vec<u64>,
-}
-
-impl Histogram {
-    fn new(moments: &Moments) -> Self {
-        let dims = moments.mean.len();
-        Self { min: moments.min.clone(), max: moments.max.clone(), counts: vec![0; dims * BINS] }
-    }
-
-    fn add(&mut self, array: &Array) {
-        let dims = self.min.len();
-        let Some(values) = numbers(array) else { return };
-        for (i, value) in values.enumerate() {
-            let d = i % dims;
-            let range = self.max[d] - self.min[d];
-            let bin = if range > 0.0 { (value - self.min[d]) / range * BINS as f64 } else { 0.0 };
-            self.counts[d * BINS + (bin as usize).min(BINS - 1)] += 1;
+/// Statistics of a whole dataset, computed anew: of tables exactly, moments and quantiles, each
+/// column read once, in bounded memory (see `columns`); of pictures over sampled frames, decoded
+/// where `decode` is true, else merged from the episodes' own statistics.
+///
+/// # Errors
+/// When a file can't be read or a frame not decoded, or the work was cancelled.
+pub fn compute_stats(dataset: &Dataset, decode: bool, task: Task<'_>) -> Result<StatsMap> {
+    let all: Vec<usize> = (0..dataset.episodes().len()).collect();
+    let mut out = dataset_stats(dataset, &all, task)?;
+    let keys = dataset.info().video_keys().filter(|_| decode);
+    for key in keys {
+        let each: Result<Vec<Option<PictureStats>>> = all
+            .par_iter()
+            .map(|&episode| {
+                task.cancel.check()?;
+                picture_stats(dataset, episode, key, 0..dataset.episodes()[episode].length)
+            })
+            .collect();
+        let mut sum = PictureStats::default();
+        each?.iter().flatten().for_each(|part| sum.merge(part));
+        if sum.frames > 0 {
+            out.insert(key.to_owned(), sum.finish());
         }
     }
-
-    fn quantile(&self, q: f64) -> Vec<f64> {
-        (0..self.min.len())
-            .map(|d| {
-                let counts = &self.counts[d * BINS..(d + 1) * BINS];
-                let total: u64 = counts.iter().sum();
-                let step = (self.max[d] - self.min[d]) / BINS as f64;
-                let target = q * total as f64;
-                let mut before = 0.0;
-                for (bin, &n) in counts.iter().enumerate() {
-                    if n > 0 && before + n as f64 >= target {
-                        let part = ((target - before) / n as f64).clamp(0.0, 1.0);
-                        return self.min[d] + (bin as f64 + part) * step;
-                    }
-                    before += n as f64;
-                }
-                self.max[d]
-            })
-            .collect()
-    }
+    Ok(out)
 }
 
-/// Exact statistics of a feature's table columns and pictures over some episodes of a dataset.
-///
-/// Two passes over the tables: range and moments, then histograms. Pictures are merged from the
-/// episodes' own statistics (their quantiles as the mean of the episodes', weighted by count).
+/// Statistics of sampled frames of an episode; `None` where this program can't decode the codec.
+pub(crate) fn picture_stats(
+    dataset: &Dataset,
+    episode: usize,
+    key: &str,
+    frames: Range<usize>,
+) -> Result<Option<PictureStats>> {
+    let from = dataset.episode(episode)?;
+    let Some(span) = from.videos.get(key) else { return Ok(None) };
+    if dataset.video(&span.file)?.track().config.codec() != "av1" {
+        return Ok(None);
+    }
+    let width = dataset.info().features.get(key).and_then(|f| f.shape.get(1)).copied().unwrap_or(0);
+    let sampled: Vec<usize> =
+        sampled_frames(frames.len()).into_iter().map(|f| frames.start + f).collect();
+    let mut stats = PictureStats::default();
+    dataset.visit_frames(episode, key, &sampled, &mut |_, rgb| {
+        stats.add(rgb, width);
+        Ok(())
+    })?;
+    Ok(Some(stats))
+}
+
+/// Statistics of all features over some episodes of a dataset: table columns exactly; pictures merged
+/// from the episodes' own statistics (their quantiles as the mean of the episodes', weighted by
+/// count).
 pub(crate) fn dataset_stats(
     dataset: &Dataset,
     episodes: &[usize],
     task: Task<'_>,
 ) -> Result<StatsMap> {
-    let keys: Vec<&str> = dataset
-        .info()
-        .table_features()
-        .filter(|(_, f)| f.dtype.is_numeric())
-        .map(|(k, _)| k)
-        .collect();
-    let mut moments: IndexMap<&str, Moments> = IndexMap::new();
-    for &episode in episodes {
-        task.cancel.check()?;
-        for (key, array) in dataset.columns(episode, &keys)? {
-            let entry =
-                moments.entry(known(&keys, &key)).or_insert_with(|| Moments::new(width(&array)));
-            entry.add(&array);
-        }
-    }
-    let mut histograms: IndexMap<&str, Histogram> =
-        moments.iter().map(|(k, m)| (*k, Histogram::new(m))).collect();
-    for &episode in episodes {
-        task.cancel.check()?;
-        for (key, array) in dataset.columns(episode, &keys)? {
-            if let Some(histogram) = histograms.get_mut(key.as_str()) {
-                histogram.add(&array);
-            }
-        }
-    }
+    let mut tables = columns::column_stats(dataset, episodes, columns::BUDGET, task)?;
     let mut out = StatsMap::new();
     for (key, spec) in &dataset.info().features {
-        if let (Some(m), Some(h)) = (moments.get(key.as_str()), histograms.get(key.as_str())) {
-            if m.count > 0 {
-                out.insert(key.clone(), m.finish(QUANTILES.map(|q| h.quantile(q))));
-            }
+        if let Some(stats) = tables.shift_remove(key.as_str()) {
+            out.insert(key.clone(), stats);
         } else if spec.dtype.is_visual() {
             let parts: Vec<&FeatureStats> = episodes
                 .iter()
@@ -248,10 +250,6 @@ pub(crate) fn dataset_stats(
         }
     }
     Ok(out)
-}
-
-fn known<'a>(keys: &[&'a str], key: &str) -> &'a str {
-    keys.iter().find(|k| **k == key).copied().unwrap_or("")
 }
 
 /// Merges statistics of disjoint parts; moments exactly, quantiles as weighted means.

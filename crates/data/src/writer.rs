@@ -20,7 +20,7 @@ use embody_core::{ContentHash, EpisodeOutcome, IoContext, Result, StatsMap, Task
 use indexmap::IndexMap;
 use parquet::arrow::ArrowWriter;
 
-use crate::dataset::load;
+use crate::dataset::{Annotations, load};
 use crate::error::{DataError, write_table};
 use crate::files::link_or_copy;
 use crate::format::{
@@ -72,6 +72,7 @@ pub(crate) struct EpisodeRow {
     pub videos: IndexMap<String, VideoRow>,
     pub stats: StatsMap,
     pub outcome: EpisodeOutcome,
+    pub annotations: Annotations,
 }
 
 pub(crate) struct VideoRow {
@@ -189,9 +190,17 @@ impl DatasetWriter {
             videos,
             stats,
             outcome: episode.outcome,
+            annotations: Annotations::default(),
         });
         self.frames += episode.length;
         Ok(())
+    }
+
+    /// Changes what is said of the episode appended last.
+    pub fn annotate_last(&mut self, change: impl FnOnce(&mut Annotations)) {
+        if let Some(row) = self.rows.last_mut() {
+            change(&mut row.annotations);
+        }
     }
 
     /// All columns of the episode in the order of the schema.

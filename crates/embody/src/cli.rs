@@ -125,6 +125,18 @@ pub enum DataCommand {
         /// Folder to write
         target: PathBuf,
     },
+    /// Say what `process` would keep, drop and trim, and why, with every measure; writes nothing
+    Curate {
+        /// The dataset's folder
+        path: PathBuf,
+        #[command(flatten)]
+        rules: Rules,
+        /// Don't decode pictures: measures of them are left out
+        #[arg(long)]
+        no_pictures: bool,
+    },
+    /// List the measures of an episode: the names that expressions know
+    Measures,
     /// Leave out failed, idle and broken episodes, split by episode, compute statistics; videos are
     /// copied, never re-encoded
     Process {
@@ -132,15 +144,11 @@ pub enum DataCommand {
         source: PathBuf,
         /// Folder to write
         target: PathBuf,
+        #[command(flatten)]
+        rules: Rules,
         /// Fraction of the episodes to hold out of training
         #[arg(long, value_name = "FRACTION", default_value_t = 0.1)]
         held_out: f64,
-        /// Leave out episodes of which more than this fraction of frames is idle
-        #[arg(long, value_name = "FRACTION", default_value_t = 0.9)]
-        max_idle_fraction: f64,
-        /// Keep episodes that are known to have failed
-        #[arg(long)]
-        keep_failed: bool,
         /// Seed of the choice of held-out episodes
         #[arg(long, default_value_t = 0)]
         seed: u64,
@@ -158,6 +166,48 @@ pub enum DataCommand {
         /// Only print the address
         #[arg(long)]
         no_open: bool,
+    },
+    /// Set success, instruction, score, weight or a labelled stretch of episodes, as a new version
+    Annotate {
+        /// The dataset's folder (LeRobotDataset v3.0)
+        source: PathBuf,
+        /// Folder to write
+        target: PathBuf,
+        /// Annotations as CSV with a head line, or one JSON object per line (.jsonl): episode,
+        /// start, end, success, score, weight, task, label
+        #[arg(long, value_name = "FILE", conflicts_with = "episode")]
+        from: Option<PathBuf>,
+        /// Episode index
+        #[arg(long, required_unless_present = "from")]
+        episode: Option<usize>,
+        /// Frames of a stretch, such as `30..75` (the end is not included)
+        #[arg(long, value_name = "START..END", requires = "episode", value_parser = frames)]
+        frames: Option<(usize, usize)>,
+        /// Whether the task (or the stretch) was achieved
+        #[arg(long, value_name = "BOOL", requires = "episode")]
+        success: Option<bool>,
+        /// The instruction
+        #[arg(long, value_name = "TEXT", requires = "episode")]
+        task: Option<String>,
+        /// Score of success, 0 to 1
+        #[arg(long, value_name = "SCORE", requires = "episode")]
+        score: Option<f64>,
+        /// Sampling weight, 0 or more
+        #[arg(long, value_name = "WEIGHT", requires = "episode")]
+        weight: Option<f64>,
+        /// Name of the stretch, such as a phase or a skill
+        #[arg(long, value_name = "NAME", requires = "frames")]
+        label: Option<String>,
+    },
+    /// Write a page about a dataset's health: lengths, joints, lag, quality, pictures, duplicates
+    Report {
+        /// The dataset's folder
+        path: PathBuf,
+        /// File to write
+        #[arg(long, value_name = "FILE", default_value = "dataset-report.html")]
+        out: PathBuf,
+        #[command(flatten)]
+        rules: Rules,
     },
     /// Show where a dataset came from: versions, operations, parameters
     Log {
@@ -180,6 +230,39 @@ pub enum DataCommand {
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
     },
+}
+
+/// Which episodes stay.
+#[derive(Debug, Clone, Args)]
+pub struct Rules {
+    /// Keep only episodes for which this holds, such as `quality > 0.4 && success != false`
+    /// (`embody data measures` lists the names)
+    #[arg(long, value_name = "EXPRESSION")]
+    pub keep: Option<String>,
+    /// Sampling weight of each episode, such as `quality`; 0 leaves it out
+    #[arg(long, value_name = "EXPRESSION")]
+    pub weight: Option<String>,
+    /// Leave out episodes of which more than this fraction of frames is idle
+    #[arg(long, value_name = "FRACTION", default_value_t = 0.9)]
+    pub max_idle_fraction: f64,
+    /// Keep episodes that are known to have failed
+    #[arg(long)]
+    pub keep_failed: bool,
+    /// Leave out episodes with fewer frames
+    #[arg(long, value_name = "FRAMES", default_value_t = 2)]
+    pub min_frames: usize,
+    /// Cut idle frames off both ends, to the key frame before
+    #[arg(long)]
+    pub trim_idle: bool,
+    /// Leave out episodes whose video is missing frames
+    #[arg(long)]
+    pub drop_broken_video: bool,
+}
+
+/// `30..75` as first frame and one past the last.
+fn frames(text: &str) -> Result<(usize, usize), String> {
+    let parsed = text.split_once("..").and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
+    parsed.ok_or_else(|| "write the first frame and one past the last, such as 30..75".to_owned())
 }
 
 /// How much video a check decodes.

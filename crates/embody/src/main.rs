@@ -4,6 +4,7 @@
 
 mod cli;
 mod commands;
+mod health;
 mod settings;
 mod steps;
 mod ui;

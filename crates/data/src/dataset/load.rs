@@ -12,7 +12,8 @@ use embody_core::{EpisodeOutcome, FeatureStats, Result, StatsMap};
 use indexmap::IndexMap;
 use serde::Deserialize;
 
-use super::{Dataset, Episode, RowSpan, VideoSpan, detect_format};
+use super::leaves::Leaves;
+use super::{Annotations, Dataset, Episode, RowSpan, VideoSpan, detect_format};
 use crate::error::DataError;
 use crate::finding::Finding;
 use crate::format::{
@@ -278,6 +279,7 @@ fn episodes_v2(root: &Path, info: &Info, format: FormatVersion) -> Result<Vec<Ep
                 rows: RowSpan { file: root.join(data), rows: 0..line.length, global: from..next },
                 videos,
                 outcome: EpisodeOutcome::default(),
+                annotations: Annotations::default(),
                 stats: stats.remove(&index).unwrap_or_default(),
             })
         })
@@ -302,7 +304,7 @@ fn episodes_v3(root: &Path, info: &Info) -> Result<Vec<Episode>> {
     for path in files {
         let table = TableFile::open(&path)?;
         let batch = table.read(0, table.rows(), None)?;
-        let rows = Rows { path: &path, batch: &batch };
+        let rows = Rows { path: &path, batch: &batch, stats: stats_columns(info, &batch) };
         for row in 0..batch.num_rows() {
             episodes.push(rows.episode(root, info, row)?);
         }
@@ -348,6 +350,23 @@ fn place_rows(episodes: &mut [Episode]) {
 struct Rows<'a> {
     path: &'a Path,
     batch: &'a RecordBatch,
+    stats: IndexMap<String, StatsColumns>,
+}
+
+/// The columns of one feature's statistics, by name.
+type StatsColumns = HashMap<&'static str, Leaves>;
+
+fn stats_columns(info: &Info, batch: &RecordBatch) -> IndexMap<String, StatsColumns> {
+    const NAMES: [&str; 10] =
+        ["min", "max", "mean", "std", "count", "q01", "q10", "q50", "q90", "q99"];
+    let of = |key: &String| {
+        let column = |name: &'static str| {
+            let column = batch.column_by_name(&format!("stats/{key}/{name}"))?;
+            Some((name, Leaves::of(column)))
+        };
+        (key.clone(), NAMES.into_iter().filter_map(column).collect())
+    };
+    info.features.keys().map(of).collect()
 }
 
 impl Rows<'_> {
@@ -420,7 +439,8 @@ impl Rows<'_> {
             rows: RowSpan { file: root.join(data), rows: 0..0, global },
             videos,
             outcome: self.outcome(row),
-            stats: self.stats(info, row),
+            annotations: self.annotations(row)?,
+            stats: self.stats(row),
         })
     }
 
@@ -437,14 +457,26 @@ impl Rows<'_> {
         }
     }
 
-    fn stats(&self, info: &Info, row: usize) -> StatsMap {
+    fn annotations(&self, row: usize) -> Result<Annotations> {
+        let valid = |name: &str, kind: &DataType| {
+            self.batch.column_by_name(name).filter(|c| c.data_type() == kind && c.is_valid(row))
+        };
+        let number = |name: &str| {
+            valid(name, &DataType::Float64).map(|c| c.as_primitive::<Float64Type>().value(row))
+        };
+        let segments = match valid("embody/segments", &DataType::Utf8) {
+            Some(column) => serde_json::from_str(column.as_string::<i32>().value(row))
+                .map_err(|e| self.bad(format!("column \"embody/segments\", row {row}: {e}")))?,
+            None => Vec::new(),
+        };
+        Ok(Annotations { score: number("embody/score"), weight: number("embody/weight"), segments })
+    }
+
+    fn stats(&self, row: usize) -> StatsMap {
         let mut out = StatsMap::new();
-        for key in info.features.keys() {
+        for (key, columns) in &self.stats {
             let read = |name: &str| -> Vec<f64> {
-                self.batch
-                    .column_by_name(&format!("stats/{key}/{name}"))
-                    .map(|c| leaves(&c.slice(row, 1)))
-                    .unwrap_or_default()
+                columns.get(name).map(|c| c.row(row).to_vec()).unwrap_or_default()
             };
             let count = read("count").first().map_or(0, |&c| c.max(0.0) as u64);
             if count == 0 {
@@ -467,32 +499,5 @@ impl Rows<'_> {
             );
         }
         out
-    }
-}
-
-/// Innermost numbers of (nested) lists.
-fn leaves(column: &arrow_array::ArrayRef) -> Vec<f64> {
-    match column.data_type() {
-        DataType::List(_) => {
-            column.as_list::<i32>().iter().flatten().flat_map(|v| leaves(&v)).collect()
-        }
-        DataType::LargeList(_) => {
-            column.as_list::<i64>().iter().flatten().flat_map(|v| leaves(&v)).collect()
-        }
-        DataType::FixedSizeList(..) => {
-            column.as_fixed_size_list().iter().flatten().flat_map(|v| leaves(&v)).collect()
-        }
-        DataType::Float64 => column.as_primitive::<Float64Type>().iter().flatten().collect(),
-        DataType::Int64 => {
-            column.as_primitive::<Int64Type>().iter().flatten().map(|v| v as f64).collect()
-        }
-        DataType::Float32 => column
-            .as_primitive::<arrow_array::types::Float32Type>()
-            .iter()
-            .flatten()
-            .map(f64::from)
-            .collect(),
-        DataType::Boolean => column.as_boolean().iter().flatten().map(f64::from).collect(),
-        _ => Vec::new(),
     }
 }

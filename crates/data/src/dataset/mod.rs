@@ -4,6 +4,8 @@
 //! contradicts itself; import and validation load v2.0 and v2.1 through the same structure and get
 //! the contradictions as findings. Invariants: files are opened once and shared; nothing is written.
 
+mod annotations;
+mod leaves;
 mod load;
 mod read;
 
@@ -21,6 +23,7 @@ use crate::format::{FormatVersion, Info, TableFile, read_json};
 use crate::lineage::{Lineage, lineage, version_of};
 use crate::video::VideoFile;
 
+pub use annotations::{Annotations, SegmentLabel};
 pub(crate) use load::{elsewhere, load, read_episodes, read_task_list};
 
 /// An open dataset.
@@ -51,6 +54,8 @@ pub struct Episode {
     pub videos: IndexMap<String, VideoSpan>,
     /// Success, seed and reward, where they were recorded by this program.
     pub outcome: EpisodeOutcome,
+    /// What people or programs said of it afterwards.
+    pub annotations: Annotations,
     /// Statistics of this episode alone.
     pub stats: StatsMap,
 }

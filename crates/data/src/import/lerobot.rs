@@ -7,16 +7,16 @@ use std::path::Path;
 use arrow_array::ArrayRef;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
-use embody_core::{Array, ArrayData, AtomicDir, FeatureStats, Result, StatsMap, Task};
+use embody_core::{Array, ArrayData, AtomicDir, EpisodeOutcome, Result, StatsMap, Task};
 use indexmap::IndexMap;
 use serde_json::json;
 
-use crate::dataset::{Dataset, detect_format};
+use crate::dataset::{Annotations, Dataset, detect_format};
 use crate::error::DataError;
 use crate::finding::Finding;
 use crate::format::Info;
 use crate::import::{ImportOptions, ImportReport};
-use crate::stats::{PictureStats, array_stats, sampled_frames};
+use crate::stats::{array_stats, picture_stats};
 use crate::writer::{DatasetWriter, Footage, NewEpisode};
 
 /// Imports the dataset at `source` (LeRobot v2.0, v2.1 or v3.0) into a new v3.0 dataset at `target`.
@@ -119,14 +119,26 @@ pub(crate) fn copy_episode(
     keep: Option<Range<usize>>,
     writer: &mut DatasetWriter,
 ) -> Result<()> {
-    copy_changed(dataset, episode, keep, &Changes::default(), writer)
+    copy_changed(dataset, episode, keep, Changes::default(), writer)
+}
+
+/// What of a copied episode may differ from the original; frames count as in the copy.
+pub(crate) struct Labels {
+    /// Instructions.
+    pub tasks: Vec<String>,
+    /// Instruction of each frame, as an index into `tasks`.
+    pub frame_tasks: Vec<usize>,
+    /// Success, seed, reward.
+    pub outcome: EpisodeOutcome,
+    /// Score, weight, segments.
+    pub annotations: Annotations,
 }
 
 /// What becomes different while an episode is copied.
 #[derive(Default)]
 pub(crate) struct Changes<'a> {
-    /// New instruction for an old one.
-    pub rename: Option<&'a dyn Fn(&str) -> String>,
+    /// Changes the labels.
+    pub relabel: Option<&'a mut dyn FnMut(&mut Labels)>,
     /// Cameras whose file is taken over whole; true at the file's first episode.
     pub linked: Vec<(&'a str, bool)>,
 }
@@ -136,7 +148,7 @@ pub(crate) fn copy_changed(
     dataset: &Dataset,
     episode: usize,
     keep: Option<Range<usize>>,
-    changes: &Changes<'_>,
+    changes: Changes<'_>,
     writer: &mut DatasetWriter,
 ) -> Result<()> {
     let from = dataset.episode(episode)?;
@@ -157,20 +169,22 @@ pub(crate) fn copy_changed(
         // Times count from the new first frame.
         columns.shift_remove("timestamp");
     }
-    let (mut tasks, mut frame_tasks) = tasks_of(dataset, episode, &columns)?;
-    if let Some(rename) = changes.rename {
-        (tasks, frame_tasks) = renamed(&tasks, &frame_tasks, rename);
-    }
+    let (tasks, frame_tasks) = tasks_of(dataset, episode, &columns)?;
     let mut footage = Vec::new();
     for key in dataset.info().video_keys() {
         footage.push((key.to_owned(), dataset.frame_samples(episode, key, frames.clone())?));
     }
     let stats = episode_stats(dataset, episode, frames.clone())?;
+    let annotations = from.annotations.within(&frames);
+    let mut labels = Labels { tasks, frame_tasks, outcome: from.outcome.clone(), annotations };
+    if let Some(relabel) = changes.relabel {
+        relabel(&mut labels);
+    }
     writer.append(NewEpisode {
         columns,
         length: frames.len(),
-        frame_tasks: Some(frame_tasks),
-        tasks,
+        frame_tasks: Some(labels.frame_tasks),
+        tasks: labels.tasks,
         videos: footage
             .iter()
             .map(|(key, (video, range))| {
@@ -185,8 +199,10 @@ pub(crate) fn copy_changed(
             })
             .collect(),
         stats,
-        outcome: from.outcome.clone(),
-    })
+        outcome: labels.outcome,
+    })?;
+    writer.annotate_last(|a| *a = labels.annotations);
+    Ok(())
 }
 
 /// The instructions of an episode and, per frame, which of them; from the table's `task_index`.
@@ -219,14 +235,11 @@ fn tasks_of(
     Ok((tasks, out))
 }
 
-/// Instructions after renaming, each once, and per frame which of them.
-fn renamed(
-    tasks: &[String],
-    frame_tasks: &[usize],
-    rename: &dyn Fn(&str) -> String,
-) -> (Vec<String>, Vec<usize>) {
+/// Gives every instruction its new text; those that become equal become one.
+pub(crate) fn rename_tasks(labels: &mut Labels, rename: &dyn Fn(&str) -> String) {
     let mut unique: Vec<String> = Vec::new();
-    let place: Vec<usize> = tasks
+    let place: Vec<usize> = labels
+        .tasks
         .iter()
         .map(|task| {
             let task = rename(task);
@@ -236,7 +249,8 @@ fn renamed(
             })
         })
         .collect();
-    (unique, frame_tasks.iter().map(|&t| place[t]).collect())
+    labels.tasks = unique;
+    labels.frame_tasks.iter_mut().for_each(|task| *task = place[*task]);
 }
 
 /// Statistics of frames of one episode: tables exactly, pictures from the source where it has them
@@ -251,7 +265,7 @@ fn episode_stats(dataset: &Dataset, episode: usize, frames: Range<usize>) -> Res
             let known = from.stats.get(key).filter(|s| s.mean.len() == 3 && whole);
             let stats = match known {
                 Some(stats) => Some(stats.clone()),
-                None => picture_stats(dataset, episode, key, frames.clone())?,
+                None => picture_stats(dataset, episode, key, frames.clone())?.map(|s| s.finish()),
             };
             out.extend(stats.map(|s| (key.clone(), s)));
         } else if spec.dtype.is_numeric() {
@@ -275,27 +289,4 @@ fn rows_of(array: &Array, frames: &Range<usize>) -> Array {
     let mut shape = array.shape.clone();
     shape[0] = frames.len();
     Array { shape, data }
-}
-
-/// Statistics of sampled frames; `None` where this program can't decode the codec.
-fn picture_stats(
-    dataset: &Dataset,
-    episode: usize,
-    key: &str,
-    frames: Range<usize>,
-) -> Result<Option<FeatureStats>> {
-    let from = dataset.episode(episode)?;
-    let Some(span) = from.videos.get(key) else { return Ok(None) };
-    if dataset.video(&span.file)?.track().config.codec() != "av1" {
-        return Ok(None);
-    }
-    let width = dataset.info().features.get(key).and_then(|f| f.shape.get(1)).copied().unwrap_or(0);
-    let sampled: Vec<usize> =
-        sampled_frames(frames.len()).into_iter().map(|f| frames.start + f).collect();
-    let mut stats = PictureStats::default();
-    dataset.visit_frames(episode, key, &sampled, &mut |_, rgb| {
-        stats.add(rgb, width);
-        Ok(())
-    })?;
-    Ok(Some(stats.finish()))
 }

@@ -16,7 +16,7 @@ use crate::dataset::detect_format;
 use crate::error::DataError;
 use crate::finding::Finding;
 
-pub(crate) use lerobot::{Changes, copy_changed, copy_episode, v3_info};
+pub(crate) use lerobot::{Changes, Labels, copy_changed, copy_episode, rename_tasks, v3_info};
 
 /// How to import.
 #[derive(Debug, Clone, Default)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow_array::builder::{
     BooleanBuilder, Float64Builder, ListBuilder, StringBuilder, UInt64Builder,
 };
-use arrow_array::{ArrayRef, Float64Array, Int64Array, ListArray, RecordBatch};
+use arrow_array::{ArrayRef, Float64Array, Int64Array, ListArray, RecordBatch, StringArray};
 use arrow_buffer::OffsetBuffer;
 use arrow_schema::{DataType, Field, Schema};
 use embody_core::{IoContext, Result};
@@ -49,6 +49,7 @@ impl DatasetWriter {
         columns.push(("meta/episodes/chunk_index".into(), int(&|_, _| 0)));
         columns.push(("meta/episodes/file_index".into(), int(&|_, _| 0)));
         outcome_columns(rows, &mut columns);
+        annotation_columns(rows, &mut columns);
         let path = self.root.join("meta/episodes/chunk-000/file-000.parquet");
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent).at("create folder", parent)?;
@@ -142,4 +143,22 @@ fn outcome_columns(rows: &[EpisodeRow], columns: &mut Vec<(String, ArrayRef)>) {
         columns.push(("embody/total_reward".into(), Arc::new(reward.finish())));
     }
     debug_assert!(columns.iter().all(|(_, c)| *c.data_type() != DataType::Null));
+}
+
+/// What was said of episodes afterwards; segments as JSON.
+fn annotation_columns(rows: &[EpisodeRow], columns: &mut Vec<(String, ArrayRef)>) {
+    let mut number = |name: &str, pick: fn(&EpisodeRow) -> Option<f64>| {
+        if rows.iter().any(|r| pick(r).is_some()) {
+            columns.push((name.into(), Arc::new(Float64Array::from_iter(rows.iter().map(pick)))));
+        }
+    };
+    number("embody/score", |r| r.annotations.score);
+    number("embody/weight", |r| r.annotations.weight);
+    if rows.iter().any(|r| !r.annotations.segments.is_empty()) {
+        let texts = rows.iter().map(|r| {
+            let segments = &r.annotations.segments;
+            (!segments.is_empty()).then(|| serde_json::to_string(segments).unwrap_or_default())
+        });
+        columns.push(("embody/segments".into(), Arc::new(StringArray::from_iter(texts))));
+    }
 }

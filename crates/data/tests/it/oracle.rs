@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use embody_core::{Array, ArrayData, FeatureStats};
-use embody_data::{Dataset, DecodeCheck, ImportOptions, ValidateOptions, import, validate};
+use embody_data::{
+    Dataset, DecodeCheck, ImportOptions, ValidateOptions, compute_stats, import, validate,
+};
 use serde_json::{Value, json};
 
 use crate::common::{difference, record, shared_data, with_task};
@@ -216,4 +218,38 @@ fn deleting_is_fifty_times_as_fast_as_lerobot() {
         theirs / ours
     );
     assert!(theirs >= 50.0 * ours, "only {:.1} times", theirs / ours);
+}
+
+#[test]
+fn statistics_equal_lerobots_where_those_are_exact() {
+    let Some(python) = python() else { return };
+    let Some(source) = shared_data("unitree-g1-bottle") else { return };
+    let home = tempfile::tempdir().unwrap();
+    let root = home.path().join("set");
+    with_task(|t| import(&source, &root, ImportOptions::default(), t).unwrap());
+    let dataset = Dataset::open(&root).unwrap();
+    let ours = with_task(|t| compute_stats(&dataset, false, t).unwrap());
+    let theirs = run(&python, "stats_theirs.py", &[&root]);
+    let close = |key: &str, name: &str, ours: &[f64], relative: f64| {
+        let theirs: Vec<f64> =
+            serde_json::from_value(theirs["stats"][key][name].clone()).expect("numbers");
+        assert_eq!(ours.len(), theirs.len(), "{key} {name}");
+        for (d, (a, b)) in ours.iter().zip(&theirs).enumerate() {
+            let off = (a - b).abs() / b.abs().max(1e-3);
+            assert!(off <= relative, "{key} {name} [{d}]: {a}, LeRobot has {b}");
+        }
+    };
+    for key in ["observation.state", "action", "timestamp", "index"] {
+        let stats = &ours[key];
+        close(key, "min", &stats.min, 0.0);
+        close(key, "max", &stats.max, 0.0);
+        // LeRobot sums float32 values in float64 as well, in another order.
+        close(key, "mean", &stats.mean, 1e-6);
+        close(key, "std", &stats.std, 1e-5);
+        // NumPy's exact quantiles of the same values.
+        for (name, values) in [("q01", &stats.q01), ("q50", &stats.q50), ("q99", &stats.q99)] {
+            close(key, &format!("exact_{name}"), values, 1e-9);
+        }
+    }
+    println!("LeRobot took {} s over {} episodes", theirs["seconds"], theirs["episodes"]);
 }

@@ -4,10 +4,12 @@ use std::path::Path;
 
 use embody_core::{Error, Result, write_atomic};
 use embody_data::{
-    Dataset, DecodeCheck, ImportOptions, ProcessOptions, Severity, ValidateOptions, Versions,
+    Annotation, Dataset, DecodeCheck, ImportOptions, ProcessOptions, Severity, ValidateOptions,
+    Versions,
 };
 use serde_json::json;
 
+use super::curate;
 use crate::App;
 use crate::cli::{DataCommand, Decode};
 use crate::ui::print_data;
@@ -36,32 +38,23 @@ pub fn run(app: &App<'_>, command: &DataCommand) -> Result<()> {
             }
             Ok(())
         }
-        DataCommand::Process { source, target, held_out, max_idle_fraction, keep_failed, seed } => {
-            let options = ProcessOptions {
-                held_out: *held_out,
-                max_idle_fraction: *max_idle_fraction,
-                drop_failed: !keep_failed,
-                seed: *seed,
-                ..ProcessOptions::default()
-            };
-            let report = embody_data::process(source, target, &options, app.task)?;
-            if app.json {
-                print_data(&json!(report).to_string());
-                return Ok(());
-            }
-            for dropped in &report.dropped {
-                let reasons = dropped.reasons.join("; ");
-                print_data(&format!("left out episode {}: {reasons}", dropped.episode));
-            }
-            print_data(&format!(
-                "{}: {} episodes, {} frames, version {}",
-                target.display(),
-                report.kept.len(),
-                report.frames,
-                report.version.short()
-            ));
-            Ok(())
+        DataCommand::Curate { path, rules, no_pictures } => {
+            curate::plan(app, path, rules, *no_pictures)
         }
+        DataCommand::Measures => curate::measures(app),
+        DataCommand::Process { source, target, rules, held_out, seed } => {
+            let options =
+                ProcessOptions { held_out: *held_out, seed: *seed, ..curate::options(rules) };
+            curate::process(app, source, target, &options)
+        }
+        DataCommand::Annotate { source, target, from, .. } => match from {
+            Some(file) => {
+                let annotations = embody_data::read_annotations(file)?;
+                curate::annotate(app, source, target, &annotations)
+            }
+            None => curate::annotate(app, source, target, &[annotation(command)]),
+        },
+        DataCommand::Report { path, out, rules } => crate::health::write(app, path, out, rules),
         DataCommand::View { path, episode, port, no_open } => {
             let options = view::Options { port: *port, episode: *episode, open: !no_open };
             view::run(app, path, &options)
@@ -82,6 +75,25 @@ pub fn run(app: &App<'_>, command: &DataCommand) -> Result<()> {
             }
             Ok(())
         }
+    }
+}
+
+/// The one annotation that flags give.
+fn annotation(command: &DataCommand) -> Annotation {
+    let DataCommand::Annotate { episode, frames, success, task, score, weight, label, .. } =
+        command
+    else {
+        return Annotation::default();
+    };
+    Annotation {
+        episode: episode.unwrap_or_default(),
+        start: frames.map(|f| f.0),
+        end: frames.map(|f| f.1),
+        success: *success,
+        score: *score,
+        weight: *weight,
+        task: task.clone(),
+        label: label.clone(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod config;
+pub mod curate;
 pub mod data;
 pub mod edits;
 pub mod policy;

@@ -46,6 +46,15 @@ struct Params {
     /// Fraction of the episodes to hold out of training.
     #[serde(default = "default_held_out")]
     held_out: f64,
+    /// Keep only episodes for which this expression over measures holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    keep: Option<String>,
+    /// Expression that gives each episode's sampling weight.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    weight: Option<String>,
+    /// Cut idle frames off both ends of episodes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    trim_idle: bool,
 }
 
 fn yes() -> bool {
@@ -112,7 +121,7 @@ impl StepKind for Process {
 
     fn about(&self) -> &'static str {
         "check a dataset, drop failed and idle episodes, split by episode: dataset, decode, \
-         drop_failed, max_idle_fraction, min_frames, held_out"
+         drop_failed, max_idle_fraction, min_frames, held_out, keep, weight, trim_idle"
     }
 
     fn version(&self) -> u32 {
@@ -147,6 +156,9 @@ impl StepKind for Process {
             max_idle_fraction: params.max_idle_fraction,
             min_frames: params.min_frames,
             held_out: params.held_out,
+            keep: params.keep,
+            weight: params.weight,
+            trim_idle: params.trim_idle,
             seed: ctx.seed,
             ..Default::default()
         };
