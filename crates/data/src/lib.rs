@@ -6,11 +6,13 @@
 
 mod dataset;
 mod error;
+mod export;
 mod finding;
 mod format;
 mod import;
 mod lineage;
 mod mp4;
+mod picture;
 mod process;
 mod recorder;
 mod source;
@@ -21,6 +23,7 @@ mod writer;
 
 pub use dataset::{Dataset, Episode, EpisodeTable, RowSpan, VideoSpan, detect_format};
 pub use error::DataError;
+pub use export::{ExportFormat, ExportOptions, ExportReport, export};
 pub use finding::{Finding, Severity};
 pub use format::{FormatVersion, Info};
 pub use import::{ImportOptions, ImportReport, import};
@@ -28,7 +31,7 @@ pub use lineage::{Lineage, lineage};
 pub use process::{
     DroppedEpisode, HELD_OUT, ProcessOptions, ProcessReport, TrimmedEpisode, process,
 };
-pub use recorder::{LeRobotRecorder, Origin, RecordReport, RecordSpec};
+pub use recorder::{FrameValue, LeRobotRecorder, Origin, RecordReport, RecordSpec};
 pub use source::{FrameSource, SourceEpisode, SourceOptions};
 pub use validate::{Checked, DecodeCheck, ValidateOptions, ValidationReport, validate};
 pub use video::{VideoSettings, encode_mp4};

@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use arrow_array::builder::StringBuilder;
 use arrow_array::{ArrayRef, BooleanArray, Float32Array, Float64Array, Int64Array, UInt8Array};
 use embody_core::{
     Array, ArrayData, ArrayView, AtomicDir, CancelToken, ContentHash, DType, DataView,
@@ -55,6 +56,15 @@ pub struct Origin {
     pub source: ContentHash,
 }
 
+/// The value of one feature in one frame.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum FrameValue<'a> {
+    /// Numbers, truth values or a picture.
+    Array(ArrayView<'a>),
+    /// Text, of a [`DType::String`] feature.
+    Text(&'a str),
+}
+
 /// What was recorded.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct RecordReport {
@@ -83,10 +93,21 @@ pub struct LeRobotRecorder {
 
 /// The episode being recorded.
 struct OpenEpisode {
+    /// Instruction of the frames to come.
     task: String,
+    /// Instructions in order of their first frame.
+    tasks: Vec<String>,
+    /// Of each frame, which of them.
+    frame_tasks: Vec<usize>,
     length: usize,
-    values: IndexMap<String, ArrayData>,
+    values: IndexMap<String, Values>,
     cameras: IndexMap<String, Camera>,
+}
+
+/// What a table feature has been given.
+enum Values {
+    Array(ArrayData),
+    Text(StringBuilder),
 }
 
 #[derive(Default)]
@@ -134,7 +155,11 @@ impl LeRobotRecorder {
                         SegmentEncoder::new(width, height, spec.fps, spec.video)?,
                     );
                 }
-                DType::Image | DType::String => {
+                DType::String if feature.shape != [1] => {
+                    let shape = &feature.shape;
+                    return Err(refuse(format!("text {key:?} has shape {shape:?}, not [1]")));
+                }
+                DType::Image => {
                     return Err(refuse(format!(
                         "feature {key:?}: {:?} can't be recorded",
                         feature.dtype
@@ -177,7 +202,16 @@ impl LeRobotRecorder {
     /// # Errors
     /// When an episode is still open, there is none, or something can't be written; nothing is left
     /// in place then.
-    pub fn finish(mut self) -> Result<RecordReport> {
+    pub fn finish(self) -> Result<RecordReport> {
+        self.finish_with(IndexMap::new())
+    }
+
+    /// As [`LeRobotRecorder::finish`], with episode ranges such as `0:8` by split; all of it is
+    /// `train` where there is none.
+    ///
+    /// # Errors
+    /// As [`LeRobotRecorder::finish`].
+    pub fn finish_with(mut self, splits: IndexMap<String, String>) -> Result<RecordReport> {
         if self.open.is_some() {
             return Err(self.refuse("the episode is still open".to_owned()));
         }
@@ -192,10 +226,77 @@ impl LeRobotRecorder {
             Some(Origin { operation, source }) => (operation, Some(source)),
             None => ("record".to_owned(), None),
         };
-        let (lineage, _) =
-            self.writer.finish(IndexMap::new(), parent, &operation, parameters, task)?;
+        let (lineage, _) = self.writer.finish(splits, parent, &operation, parameters, task)?;
         let path = self.target.commit()?;
         Ok(RecordReport { path, episodes, frames, version: lineage.version })
+    }
+
+    /// Changes the instruction: frames added from now on carry `task`.
+    ///
+    /// # Errors
+    /// When no episode is open.
+    pub fn set_task(&mut self, task: &str) -> Result<()> {
+        match self.open.as_mut() {
+            Some(open) => {
+                task.clone_into(&mut open.task);
+                Ok(())
+            }
+            None => Err(self.refuse("no episode is open".to_owned())),
+        }
+    }
+
+    /// Adds one frame as [`Recorder::add_frame`] does; values may be text.
+    ///
+    /// # Errors
+    /// As [`Recorder::add_frame`].
+    pub fn add_values(&mut self, values: &[(&str, FrameValue<'_>)]) -> Result<()> {
+        let place = (self.started.saturating_sub(1), self.open.as_ref().map_or(0, |o| o.length));
+        let refuse = |why: String| -> embody_core::Error {
+            DataError::Record { episode: place.0, frame: place.1, why }.into()
+        };
+        // Everything is checked before anything is kept: a refused frame leaves no trace.
+        for key in self.spec.features.keys() {
+            let count = values.iter().filter(|(k, _)| k == key).count();
+            if count != 1 {
+                let why = if count == 0 { "is missing" } else { "is given twice" };
+                return Err(refuse(format!("feature {key:?} {why}")));
+            }
+        }
+        for (key, value) in values {
+            let Some(spec) = self.spec.features.get(*key) else {
+                let known: Vec<_> = self.spec.features.keys().map(String::as_str).collect();
+                return Err(refuse(format!(
+                    "unknown feature {key:?}, declared are {}",
+                    known.join(", ")
+                )));
+            };
+            check(spec, value).map_err(|why| refuse(format!("feature {key:?} {why}")))?;
+        }
+        let Some(open) = self.open.as_mut() else {
+            return Err(refuse("no episode is open".to_owned()));
+        };
+        for (key, value) in values {
+            if let (Some(encoder), Some(rgb)) = (self.cameras.get(*key), pixels(value)) {
+                let camera = &mut open.cameras[*key];
+                let mut picture = PictureStats::default();
+                picture.add(rgb, encoder.width);
+                camera.pictures.push(picture);
+                camera.buffer.push(I420::from_rgb(rgb, encoder.width, encoder.height));
+                if camera.buffer.len() >= encoder.segment_frames() {
+                    let frames = std::mem::take(&mut camera.buffer);
+                    camera.tickets.push(self.pool.submit(Job { encoder: *encoder, frames }));
+                }
+            } else if let Some(kept) = open.values.get_mut(*key) {
+                push(kept, value);
+            }
+        }
+        let task = open.tasks.iter().position(|t| *t == open.task).unwrap_or_else(|| {
+            open.tasks.push(open.task.clone());
+            open.tasks.len() - 1
+        });
+        open.frame_tasks.push(task);
+        open.length += 1;
+        Ok(())
     }
 
     fn refuse(&self, why: String) -> embody_core::Error {
@@ -208,8 +309,15 @@ impl LeRobotRecorder {
         let SavedEpisode { open, outcome } = episode;
         let mut stats = StatsMap::new();
         let mut columns: IndexMap<String, ArrayRef> = IndexMap::new();
-        for (key, data) in open.values {
+        for (key, values) in open.values {
             let spec = &self.spec.features[&key];
+            let data = match values {
+                Values::Array(data) => data,
+                Values::Text(mut text) => {
+                    columns.insert(key, Arc::new(text.finish()));
+                    continue;
+                }
+            };
             let mut shape = vec![open.length];
             shape.extend(&spec.shape);
             let array = Array { shape, data };
@@ -235,15 +343,16 @@ impl LeRobotRecorder {
             }
             stats.insert(key, pictures.finish());
         }
-        let task = self.writer.task_index(&open.task);
-        let places = [self.writer.episodes(), self.frames, task].map(|n| n as i64);
-        reserved_stats(&mut stats, open.length, self.spec.fps, places);
+        let tasks: Vec<i64> = open.tasks.iter().map(|t| self.writer.task_index(t) as i64).collect();
+        let tasks = open.frame_tasks.iter().map(|&local| tasks[local]).collect();
+        let places = [self.writer.episodes(), self.frames].map(|n| n as i64);
+        reserved_stats(&mut stats, open.length, self.spec.fps, places, tasks);
         self.frames += open.length;
         self.writer.append(NewEpisode {
             columns,
             length: open.length,
-            frame_tasks: None,
-            tasks: vec![open.task],
+            frame_tasks: Some(open.frame_tasks),
+            tasks: open.tasks,
             videos: videos.iter().map(|(k, v)| (k.clone(), Footage::Encoded(v))).collect(),
             stats,
             outcome,
@@ -280,7 +389,13 @@ impl LeRobotRecorder {
 }
 
 /// Statistics of the columns that the writer makes.
-fn reserved_stats(stats: &mut StatsMap, length: usize, fps: f64, [episode, first, task]: [i64; 3]) {
+fn reserved_stats(
+    stats: &mut StatsMap,
+    length: usize,
+    fps: f64,
+    [episode, first]: [i64; 2],
+    tasks: Vec<i64>,
+) {
     let mut add = |key: &str, data: ArrayData| {
         if let Some(s) = array_stats(&Array { shape: vec![length, 1], data }) {
             stats.insert(key.to_owned(), s);
@@ -290,7 +405,7 @@ fn reserved_stats(stats: &mut StatsMap, length: usize, fps: f64, [episode, first
     add("frame_index", ArrayData::I64((0..length as i64).collect()));
     add("episode_index", ArrayData::I64(vec![episode; length]));
     add("index", ArrayData::I64((first..first + length as i64).collect()));
-    add("task_index", ArrayData::I64(vec![task; length]));
+    add("task_index", ArrayData::I64(tasks));
 }
 
 fn video_info(camera: &SegmentEncoder, spec: &RecordSpec) -> VideoInfo {
@@ -317,6 +432,8 @@ impl Recorder for LeRobotRecorder {
         self.started += 1;
         self.open = Some(OpenEpisode {
             task: task.to_owned(),
+            tasks: Vec::new(),
+            frame_tasks: Vec::new(),
             length: 0,
             values: self
                 .spec
@@ -331,48 +448,8 @@ impl Recorder for LeRobotRecorder {
     }
 
     fn add_frame(&mut self, values: &[(&str, ArrayView<'_>)]) -> Result<()> {
-        let place = (self.started.saturating_sub(1), self.open.as_ref().map_or(0, |o| o.length));
-        let refuse = |why: String| -> embody_core::Error {
-            DataError::Record { episode: place.0, frame: place.1, why }.into()
-        };
-        // Everything is checked before anything is kept: a refused frame leaves no trace.
-        for key in self.spec.features.keys() {
-            let count = values.iter().filter(|(k, _)| k == key).count();
-            if count != 1 {
-                let why = if count == 0 { "is missing" } else { "is given twice" };
-                return Err(refuse(format!("feature {key:?} {why}")));
-            }
-        }
-        for (key, value) in values {
-            let Some(spec) = self.spec.features.get(*key) else {
-                let known: Vec<_> = self.spec.features.keys().map(String::as_str).collect();
-                return Err(refuse(format!(
-                    "unknown feature {key:?}, declared are {}",
-                    known.join(", ")
-                )));
-            };
-            check(spec, value).map_err(|why| refuse(format!("feature {key:?} {why}")))?;
-        }
-        let Some(open) = self.open.as_mut() else {
-            return Err(refuse("no episode is open".to_owned()));
-        };
-        for (key, value) in values {
-            if let (Some(encoder), Some(rgb)) = (self.cameras.get(*key), value.as_u8()) {
-                let camera = &mut open.cameras[*key];
-                let mut picture = PictureStats::default();
-                picture.add(rgb, encoder.width);
-                camera.pictures.push(picture);
-                camera.buffer.push(I420::from_rgb(rgb, encoder.width, encoder.height));
-                if camera.buffer.len() >= encoder.segment_frames() {
-                    let frames = std::mem::take(&mut camera.buffer);
-                    camera.tickets.push(self.pool.submit(Job { encoder: *encoder, frames }));
-                }
-            } else if let Some(kept) = open.values.get_mut(*key) {
-                push(kept, value);
-            }
-        }
-        open.length += 1;
-        Ok(())
+        let values: Vec<_> = values.iter().map(|(k, v)| (*k, FrameValue::Array(*v))).collect();
+        self.add_values(&values)
     }
 
     fn save_episode(&mut self, outcome: EpisodeOutcome) -> Result<()> {
@@ -398,18 +475,28 @@ impl Recorder for LeRobotRecorder {
     }
 }
 
-fn empty(dtype: DType) -> ArrayData {
-    match dtype {
+fn pixels<'a>(value: &FrameValue<'a>) -> Option<&'a [u8]> {
+    if let FrameValue::Array(array) = value { array.as_u8() } else { None }
+}
+
+fn empty(dtype: DType) -> Values {
+    Values::Array(match dtype {
+        DType::String => return Values::Text(StringBuilder::new()),
         DType::Float64 => ArrayData::F64(Vec::new()),
         DType::Float16 | DType::Float32 => ArrayData::F32(Vec::new()),
         DType::Bool => ArrayData::Bool(Vec::new()),
         DType::Uint8 => ArrayData::U8(Vec::new()),
         _ => ArrayData::I64(Vec::new()),
-    }
+    })
 }
 
 /// Whether a value fits its feature.
-fn check(spec: &FeatureSpec, value: &ArrayView<'_>) -> std::result::Result<(), String> {
+fn check(spec: &FeatureSpec, value: &FrameValue<'_>) -> std::result::Result<(), String> {
+    let value = match value {
+        FrameValue::Array(array) => array,
+        FrameValue::Text(_) if spec.dtype == DType::String => return Ok(()),
+        FrameValue::Text(_) => return Err(format!("is text, declared is {:?}", spec.dtype)),
+    };
     let count = value.shape.iter().product::<usize>();
     if value.shape != spec.shape && !(spec.shape == [1] && value.shape.is_empty()) {
         return Err(format!("has shape {:?}, declared is {:?}", value.shape, spec.shape));
@@ -454,7 +541,13 @@ fn check(spec: &FeatureSpec, value: &ArrayView<'_>) -> std::result::Result<(), S
     Ok(())
 }
 
-fn push(kept: &mut ArrayData, value: &ArrayView<'_>) {
+fn push(kept: &mut Values, value: &FrameValue<'_>) {
+    let (kept, value) = match (kept, value) {
+        (Values::Array(kept), FrameValue::Array(value)) => (kept, value),
+        (Values::Text(kept), FrameValue::Text(text)) => return kept.append_value(text),
+        // `check` has compared the types.
+        _ => return,
+    };
     match (kept, value.data) {
         (ArrayData::U8(to), DataView::U8(from)) => to.extend_from_slice(from),
         (ArrayData::F32(to), DataView::F32(from)) => to.extend_from_slice(from),

@@ -1,9 +1,14 @@
 //! Integration tests of the dataset engine.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
 
+mod arrays;
 mod bad_input;
 mod common;
+mod export;
+mod foreign;
 mod oracle;
 mod real;
 mod record;
 mod roundtrip;
+mod tables_real;
+mod text;
