@@ -82,7 +82,8 @@ fn detect(source: &Path) -> Result<SourceKind> {
         detect_format(source)?;
         return Ok(SourceKind::LeRobot);
     }
-    let kinds: [(SourceKind, fn(&Path) -> bool); 3] = [
+    type Is = fn(&Path) -> bool;
+    let kinds: [(SourceKind, Is); 3] = [
         (SourceKind::Zarr, zarr::is_zarr),
         (SourceKind::Hdf5, hdf5::is_hdf5),
         (SourceKind::Rlds, rlds::is_rlds),

@@ -38,7 +38,7 @@ fn damage(root: &Path, rng: &mut ChaCha8Rng, round: usize) -> PathBuf {
     } else {
         for _ in 0..1 + round % 6 {
             // Headers stand at the start: they are hit more often than chance would.
-            let reach = if round % 2 == 0 { bytes.len() } else { bytes.len().min(4096) };
+            let reach = if round.is_multiple_of(2) { bytes.len() } else { bytes.len().min(4096) };
             let at = rng.next_u32() as usize % reach;
             bytes[at] ^= 1 << (rng.next_u32() % 8);
         }

@@ -92,6 +92,14 @@ fn feature(mut reader: Reader<'_>) -> Result<Feature, String> {
     Ok(out)
 }
 
+/// A field of a message: a varint has a value, everything else a place.
+struct Field {
+    number: u64,
+    wire: u8,
+    place: Range<usize>,
+    value: u64,
+}
+
 /// Walks over the fields of a message that stands at `at..end` of the record.
 struct Reader<'a> {
     bytes: &'a [u8],
@@ -128,8 +136,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The next field: number, wire type, place of its bytes (of a varint: nothing).
-    fn field(&mut self) -> Result<Option<(u64, u8, Range<usize>, u64)>, String> {
+    fn field(&mut self) -> Result<Option<Field>, String> {
         if self.at >= self.end {
             return Ok(None);
         }
@@ -148,14 +155,14 @@ impl<'a> Reader<'a> {
             FIXED32 => (self.take(4)?, 0),
             other => return Err(format!("it has a field of unknown wire type {other}")),
         };
-        Ok(Some((number, wire, place, value)))
+        Ok(Some(Field { number, wire, place, value }))
     }
 
     /// The next field that holds bytes or a message.
     fn message(&mut self) -> Result<Option<(u64, Range<usize>)>, String> {
-        while let Some((number, wire, place, _)) = self.field()? {
-            if wire == BYTES {
-                return Ok(Some((number, place)));
+        while let Some(field) = self.field()? {
+            if field.wire == BYTES {
+                return Ok(Some((field.number, field.place)));
             }
         }
         Ok(None)
@@ -164,7 +171,7 @@ impl<'a> Reader<'a> {
     /// A `FloatList`, packed or not.
     fn floats(&mut self) -> Result<Vec<f32>, String> {
         let mut out = Vec::new();
-        while let Some((number, wire, place, _)) = self.field()? {
+        while let Some(Field { number, wire, place, .. }) = self.field()? {
             if number != 1 || (wire != BYTES && wire != FIXED32) {
                 continue;
             }
@@ -180,7 +187,7 @@ impl<'a> Reader<'a> {
     /// An `Int64List`, packed or not.
     fn ints(&mut self) -> Result<Vec<i64>, String> {
         let mut out = Vec::new();
-        while let Some((number, wire, place, value)) = self.field()? {
+        while let Some(Field { number, wire, place, value }) = self.field()? {
             match (number, wire) {
                 (1, VARINT) => out.push(value as i64),
                 (1, BYTES) => {

@@ -28,6 +28,12 @@ enum Naming {
     V3(String),
 }
 
+/// A chunk: where it lies in the grid, and its bytes as stored; none where it is not there.
+struct Chunk {
+    place: Vec<usize>,
+    bytes: Option<Vec<u8>>,
+}
+
 /// An array of a store.
 pub(super) struct ZarrArray {
     name: String,
@@ -213,12 +219,8 @@ impl ZarrArray {
         Ok(out)
     }
 
-    /// The stored chunks of a slab, in order; `None` where one is not there.
-    fn stored(
-        &mut self,
-        store: &mut Store,
-        slab: usize,
-    ) -> Result<Vec<(Vec<usize>, Option<Vec<u8>>)>> {
+    /// The stored chunks of a slab, in order.
+    fn stored(&mut self, store: &mut Store, slab: usize) -> Result<Vec<Chunk>> {
         let limit = MAX_SLAB as u64 + (1 << 20);
         let grid: Vec<usize> =
             self.shape.iter().zip(&self.chunks).skip(1).map(|(n, c)| n.div_ceil(*c)).collect();
@@ -244,7 +246,7 @@ impl ZarrArray {
                     return Err(wrong(&self.store, &key, why).into());
                 }
             }
-            out.push((place, bytes));
+            out.push(Chunk { place, bytes });
         }
         Ok(out)
     }
@@ -260,11 +262,7 @@ impl ZarrArray {
     }
 
     /// The rows of a slab put together from its chunks.
-    fn decode_slab(
-        &self,
-        slab: usize,
-        chunks: Vec<(Vec<usize>, Option<Vec<u8>>)>,
-    ) -> Result<Vec<u8>> {
+    fn decode_slab(&self, slab: usize, chunks: Vec<Chunk>) -> Result<Vec<u8>> {
         let element = self.scalar.size();
         let expected = self.chunks.iter().product::<usize>() * element;
         let rows = self.chunks[0].min(self.shape[0].saturating_sub(slab * self.chunks[0]));
@@ -272,7 +270,7 @@ impl ZarrArray {
             Some(fill) => fill.repeat(rows * self.row_bytes() / element),
             None => vec![0; rows * self.row_bytes()],
         };
-        for (place, bytes) in chunks {
+        for Chunk { place, bytes } in chunks {
             let Some(bytes) = bytes else { continue };
             let fail = |why: String| wrong(&self.store, &self.key(&place), why);
             let mut bytes = bytes;
