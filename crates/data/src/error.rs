@@ -22,6 +22,14 @@ pub enum DataError {
         /// What is missing or wrong.
         why: String,
     },
+    /// A path that holds nothing which is read.
+    #[error("{} is no recording that is known: {why}", path.display())]
+    UnknownFormat {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is missing or wrong.
+        why: String,
+    },
     /// A LeRobot version that has to be imported first.
     #[error("{} is a LeRobot {version} dataset, not v3.0", path.display())]
     OldVersion {
@@ -96,6 +104,14 @@ pub enum DataError {
         /// What to do.
         hint: &'static str,
     },
+    /// A recording of another format that can't be understood.
+    #[error("{}: {why}", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// Episode and column in it, and what is wrong.
+        why: String,
+    },
     /// Encoding failed.
     #[error("could not encode video: {why}")]
     Encode {
@@ -129,6 +145,9 @@ impl Hint for DataError {
             Self::NotADataset { .. } => {
                 "point at the folder that holds `meta/info.json` (LeRobot v2.0, v2.1 or v3.0)"
             }
+            Self::UnknownFormat { .. } => {
+                "docs/guides/formats.md lists what is read: a LeRobot or RLDS folder, HDF5, Zarr"
+            }
             Self::OldVersion { path, .. } => {
                 return Some(format!(
                     "convert it first: embody data import {} TARGET",
@@ -146,6 +165,10 @@ impl Hint for DataError {
             }
             Self::WriteTable { .. } => "check permissions and the disk",
             Self::Inconsistent { hint, .. } | Self::Frame { hint, .. } => hint,
+            Self::Foreign { .. } => {
+                "the file is damaged, incomplete or of a kind that is not read (docs/guides/formats.md \
+                 lists what is); copy or download it again, or leave the column out: --rename COLUMN="
+            }
             Self::Encode { .. } => return None,
             Self::Record { .. } => "give every declared feature, in its shape, with finite values",
             Self::Request { hint, .. } => return Some(hint.clone()),

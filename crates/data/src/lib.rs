@@ -10,12 +10,14 @@ mod dataset;
 mod diff;
 mod edit;
 mod error;
+mod export;
 mod files;
 mod finding;
 mod format;
 mod import;
 mod lineage;
 mod mp4;
+mod picture;
 mod process;
 mod recorder;
 mod repair;
@@ -40,6 +42,7 @@ pub use edit::{
     EditReport, Part, Relabel, Trim, delete, merge, parse_episodes, relabel, split, trim,
 };
 pub use error::DataError;
+pub use export::{ExportFormat, ExportOptions, ExportReport, export};
 pub use finding::{Finding, Severity};
 pub use format::{FormatVersion, Info};
 pub use import::{ImportOptions, ImportReport, import};
@@ -47,7 +50,7 @@ pub use lineage::{Lineage, lineage};
 pub use process::{
     DroppedEpisode, HELD_OUT, ProcessOptions, ProcessReport, TrimmedEpisode, process,
 };
-pub use recorder::{LeRobotRecorder, Origin, RecordReport, RecordSpec, RecoverReport};
+pub use recorder::{FrameValue, LeRobotRecorder, Origin, RecordReport, RecordSpec, RecoverReport};
 pub use repair::{RepairReport, repair};
 pub use source::{DecodeWhen, FrameSource, SourceEpisode, SourceOptions};
 pub use stats::compute_stats;

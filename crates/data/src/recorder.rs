@@ -13,6 +13,7 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use arrow_array::builder::StringBuilder;
 use arrow_array::{ArrayRef, BooleanArray, Float32Array, Float64Array, Int64Array, UInt8Array};
 use embody_core::{
     Array, ArrayData, ArrayView, AtomicDir, CancelToken, ContentHash, DType, DataView,
@@ -61,6 +62,15 @@ pub struct Origin {
     pub source: ContentHash,
 }
 
+/// The value of one feature in one frame.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum FrameValue<'a> {
+    /// Numbers, truth values or a picture.
+    Array(ArrayView<'a>),
+    /// Text, of a [`DType::String`] feature.
+    Text(&'a str),
+}
+
 /// What was recorded.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct RecordReport {
@@ -94,10 +104,33 @@ pub struct LeRobotRecorder {
 
 /// The episode being recorded.
 struct OpenEpisode {
+    /// Instruction of the frames to come.
     task: String,
+    /// Instructions in order of their first frame.
+    tasks: Vec<String>,
+    /// Of each frame, which of them.
+    frame_tasks: Vec<usize>,
     length: usize,
-    values: IndexMap<String, ArrayData>,
+    values: IndexMap<String, Values>,
     cameras: IndexMap<String, Camera>,
+}
+
+impl OpenEpisode {
+    /// Notes a frame under the instruction of the moment.
+    fn count_frame(&mut self) {
+        let task = self.tasks.iter().position(|t| *t == self.task).unwrap_or_else(|| {
+            self.tasks.push(self.task.clone());
+            self.tasks.len() - 1
+        });
+        self.frame_tasks.push(task);
+        self.length += 1;
+    }
+}
+
+/// What a table feature has been given.
+enum Values {
+    Array(ArrayData),
+    Text(StringBuilder),
 }
 
 #[derive(Default)]
@@ -181,7 +214,11 @@ impl LeRobotRecorder {
                         SegmentEncoder::new(width, height, spec.fps, spec.video)?,
                     );
                 }
-                DType::Image | DType::String => {
+                DType::String if feature.shape != [1] => {
+                    let shape = &feature.shape;
+                    return Err(refuse(format!("text {key:?} has shape {shape:?}, not [1]")));
+                }
+                DType::Image => {
                     return Err(refuse(format!(
                         "feature {key:?}: {:?} can't be recorded",
                         feature.dtype
@@ -228,10 +265,19 @@ impl LeRobotRecorder {
     /// When an episode is still open, there is none, or something can't be written; nothing is left
     /// in place then but the journal.
     pub fn finish(self) -> Result<RecordReport> {
+        self.finish_with(IndexMap::new())
+    }
+
+    /// As [`LeRobotRecorder::finish`], with episode ranges such as `0:8` by split; all of it is
+    /// `train` where there is none.
+    ///
+    /// # Errors
+    /// As [`LeRobotRecorder::finish`].
+    pub fn finish_with(self, splits: IndexMap<String, String>) -> Result<RecordReport> {
         if self.open.is_some() {
             return Err(self.refuse("the episode is still open".to_owned()));
         }
-        self.close(None)
+        self.close(None, splits)
     }
 
     /// Forgets the whole recording.
@@ -243,7 +289,11 @@ impl LeRobotRecorder {
     }
 
     /// Puts the dataset in place; `left` is the journal that it comes from, if not its own.
-    fn close(mut self, left: Option<&Leftover>) -> Result<RecordReport> {
+    fn close(
+        mut self,
+        left: Option<&Leftover>,
+        splits: IndexMap<String, String>,
+    ) -> Result<RecordReport> {
         while let Some(episode) = self.waiting.pop_front() {
             self.append(episode)?;
         }
@@ -255,8 +305,7 @@ impl LeRobotRecorder {
             Some(Origin { operation, source }) => (operation, Some(source)),
             None => ("record".to_owned(), None),
         };
-        let (lineage, _) =
-            self.writer.finish(IndexMap::new(), parent, &operation, parameters, task)?;
+        let (lineage, _) = self.writer.finish(splits, parent, &operation, parameters, task)?;
         match (left, &self.journal) {
             (Some(left), _) => left.seal(self.target.target(), &lineage.version)?,
             (None, Some(journal)) => journal.seal(self.target.target(), &lineage.version)?,
@@ -269,6 +318,90 @@ impl LeRobotRecorder {
         Ok(RecordReport { path, episodes, frames, version: lineage.version })
     }
 
+    /// Changes the instruction: frames added from now on carry `task`.
+    ///
+    /// # Errors
+    /// When no episode is open.
+    pub fn set_task(&mut self, task: &str) -> Result<()> {
+        match self.open.as_mut() {
+            Some(open) => {
+                task.clone_into(&mut open.task);
+                Ok(())
+            }
+            None => Err(self.refuse("no episode is open".to_owned())),
+        }
+    }
+
+    /// Adds one frame as [`Recorder::add_frame`] does; values may be text.
+    ///
+    /// # Errors
+    /// As [`Recorder::add_frame`].
+    pub fn add_values(&mut self, values: &[(&str, FrameValue<'_>)]) -> Result<()> {
+        let place = (self.started.saturating_sub(1), self.open.as_ref().map_or(0, |o| o.length));
+        let refuse = |why: String| -> embody_core::Error {
+            DataError::Record { episode: place.0, frame: place.1, why }.into()
+        };
+        // Everything is checked before anything is kept: a refused frame leaves no trace.
+        for key in self.spec.features.keys() {
+            let count = values.iter().filter(|(k, _)| k == key).count();
+            if count != 1 {
+                let why = if count == 0 { "is missing" } else { "is given twice" };
+                return Err(refuse(format!("feature {key:?} {why}")));
+            }
+        }
+        for (key, value) in values {
+            let Some(spec) = self.spec.features.get(*key) else {
+                let known: Vec<_> = self.spec.features.keys().map(String::as_str).collect();
+                return Err(refuse(format!(
+                    "unknown feature {key:?}, declared are {}",
+                    known.join(", ")
+                )));
+            };
+            check(spec, value).map_err(|why| refuse(format!("feature {key:?} {why}")))?;
+        }
+        let Some(open) = self.open.as_mut() else {
+            return Err(refuse("no episode is open".to_owned()));
+        };
+        let view = |key: &str| values.iter().find(|(k, _)| *k == key).map(|(_, v)| *v);
+        let mut images = Vec::with_capacity(self.cameras.len());
+        let mut pictures = Vec::with_capacity(self.cameras.len());
+        for (number, (key, encoder)) in self.cameras.iter().enumerate() {
+            let Some(rgb) = view(key).as_ref().and_then(pixels) else { continue };
+            let mut picture = PictureStats::default();
+            picture.add(rgb, encoder.width);
+            let image = I420::from_rgb(rgb, encoder.width, encoder.height);
+            if let Some(journal) = &mut self.journal {
+                let camera = &open.cameras[key];
+                journal.picture(number, camera.tickets.len(), camera.buffer.len(), &image)?;
+            }
+            images.push(image);
+            pictures.push(picture);
+        }
+        if let Some(journal) = &mut self.journal {
+            journal.frame(pack(&self.spec.features, &open.task, view, &pictures))?;
+        }
+        for (key, value) in values {
+            if let Some(kept) = open.values.get_mut(*key) {
+                push(kept, value);
+            }
+        }
+        let cameras = self.cameras.values().zip(open.cameras.values_mut()).enumerate();
+        for ((number, (encoder, camera)), (image, picture)) in
+            cameras.zip(images.into_iter().zip(pictures))
+        {
+            camera.pictures.push(picture);
+            camera.buffer.push(image);
+            if camera.buffer.len() >= encoder.segment_frames() {
+                let keep =
+                    self.journal.as_ref().and_then(|j| j.segment(number, camera.tickets.len()));
+                let frames = std::mem::take(&mut camera.buffer);
+                camera.tickets.push(self.pool.submit(Job { encoder: *encoder, frames, keep }));
+            }
+        }
+        open.count_frame();
+        Ok(())
+    }
+
     fn refuse(&self, why: String) -> embody_core::Error {
         let frame = self.open.as_ref().map_or(0, |o| o.length);
         DataError::Record { episode: self.started.saturating_sub(1), frame, why }.into()
@@ -279,8 +412,15 @@ impl LeRobotRecorder {
         let SavedEpisode { open, outcome } = episode;
         let mut stats = StatsMap::new();
         let mut columns: IndexMap<String, ArrayRef> = IndexMap::new();
-        for (key, data) in open.values {
+        for (key, values) in open.values {
             let spec = &self.spec.features[&key];
+            let data = match values {
+                Values::Array(data) => data,
+                Values::Text(mut text) => {
+                    columns.insert(key, Arc::new(text.finish()));
+                    continue;
+                }
+            };
             let mut shape = vec![open.length];
             shape.extend(&spec.shape);
             let array = Array { shape, data };
@@ -310,8 +450,8 @@ impl LeRobotRecorder {
         self.writer.append(NewEpisode {
             columns,
             length: open.length,
-            frame_tasks: None,
-            tasks: vec![open.task],
+            frame_tasks: Some(open.frame_tasks),
+            tasks: open.tasks,
             videos: videos.iter().map(|(k, v)| (k.clone(), Footage::Encoded(v))).collect(),
             stats,
             outcome,
@@ -374,6 +514,8 @@ impl Recorder for LeRobotRecorder {
         self.started += 1;
         self.open = Some(OpenEpisode {
             task: task.to_owned(),
+            tasks: Vec::new(),
+            frame_tasks: Vec::new(),
             length: 0,
             values: self
                 .spec
@@ -388,69 +530,8 @@ impl Recorder for LeRobotRecorder {
     }
 
     fn add_frame(&mut self, values: &[(&str, ArrayView<'_>)]) -> Result<()> {
-        let place = (self.started.saturating_sub(1), self.open.as_ref().map_or(0, |o| o.length));
-        let refuse = |why: String| -> embody_core::Error {
-            DataError::Record { episode: place.0, frame: place.1, why }.into()
-        };
-        // Everything is checked before anything is kept: a refused frame leaves no trace.
-        for key in self.spec.features.keys() {
-            let count = values.iter().filter(|(k, _)| k == key).count();
-            if count != 1 {
-                let why = if count == 0 { "is missing" } else { "is given twice" };
-                return Err(refuse(format!("feature {key:?} {why}")));
-            }
-        }
-        for (key, value) in values {
-            let Some(spec) = self.spec.features.get(*key) else {
-                let known: Vec<_> = self.spec.features.keys().map(String::as_str).collect();
-                return Err(refuse(format!(
-                    "unknown feature {key:?}, declared are {}",
-                    known.join(", ")
-                )));
-            };
-            check(spec, value).map_err(|why| refuse(format!("feature {key:?} {why}")))?;
-        }
-        let Some(open) = self.open.as_mut() else {
-            return Err(refuse("no episode is open".to_owned()));
-        };
-        let view = |key: &str| values.iter().find(|(k, _)| *k == key).map(|(_, v)| v.data);
-        let mut images = Vec::with_capacity(self.cameras.len());
-        let mut pictures = Vec::with_capacity(self.cameras.len());
-        for (number, (key, encoder)) in self.cameras.iter().enumerate() {
-            let Some(DataView::U8(rgb)) = view(key) else { continue };
-            let mut picture = PictureStats::default();
-            picture.add(rgb, encoder.width);
-            let image = I420::from_rgb(rgb, encoder.width, encoder.height);
-            if let Some(journal) = &mut self.journal {
-                let camera = &open.cameras[key];
-                journal.picture(number, camera.tickets.len(), camera.buffer.len(), &image)?;
-            }
-            images.push(image);
-            pictures.push(picture);
-        }
-        if let Some(journal) = &mut self.journal {
-            journal.frame(pack(&self.spec.features, view, &pictures))?;
-        }
-        for (key, value) in values {
-            if let Some(kept) = open.values.get_mut(*key) {
-                push(kept, value);
-            }
-        }
-        let cameras = self.cameras.values().zip(open.cameras.values_mut()).enumerate();
-        for ((number, (encoder, camera)), (image, picture)) in
-            cameras.zip(images.into_iter().zip(pictures))
-        {
-            camera.pictures.push(picture);
-            camera.buffer.push(image);
-            if camera.buffer.len() >= encoder.segment_frames() {
-                let keep =
-                    self.journal.as_ref().and_then(|j| j.segment(number, camera.tickets.len()));
-                let frames = std::mem::take(&mut camera.buffer);
-                camera.tickets.push(self.pool.submit(Job { encoder: *encoder, frames, keep }));
-            }
-        }
-        open.length += 1;
-        Ok(())
+        let values: Vec<_> = values.iter().map(|(k, v)| (*k, FrameValue::Array(*v))).collect();
+        self.add_values(&values)
     }
 
     fn save_episode(&mut self, outcome: EpisodeOutcome) -> Result<()> {
@@ -486,18 +567,28 @@ impl Recorder for LeRobotRecorder {
     }
 }
 
-fn empty(dtype: DType) -> ArrayData {
-    match dtype {
+fn pixels<'a>(value: &FrameValue<'a>) -> Option<&'a [u8]> {
+    if let FrameValue::Array(array) = value { array.as_u8() } else { None }
+}
+
+fn empty(dtype: DType) -> Values {
+    Values::Array(match dtype {
+        DType::String => return Values::Text(StringBuilder::new()),
         DType::Float64 => ArrayData::F64(Vec::new()),
         DType::Float16 | DType::Float32 => ArrayData::F32(Vec::new()),
         DType::Bool => ArrayData::Bool(Vec::new()),
         DType::Uint8 => ArrayData::U8(Vec::new()),
         _ => ArrayData::I64(Vec::new()),
-    }
+    })
 }
 
 /// Whether a value fits its feature.
-fn check(spec: &FeatureSpec, value: &ArrayView<'_>) -> std::result::Result<(), String> {
+fn check(spec: &FeatureSpec, value: &FrameValue<'_>) -> std::result::Result<(), String> {
+    let value = match value {
+        FrameValue::Array(array) => array,
+        FrameValue::Text(_) if spec.dtype == DType::String => return Ok(()),
+        FrameValue::Text(_) => return Err(format!("is text, declared is {:?}", spec.dtype)),
+    };
     let count = value.shape.iter().product::<usize>();
     if value.shape != spec.shape && !(spec.shape == [1] && value.shape.is_empty()) {
         return Err(format!("has shape {:?}, declared is {:?}", value.shape, spec.shape));
@@ -542,7 +633,13 @@ fn check(spec: &FeatureSpec, value: &ArrayView<'_>) -> std::result::Result<(), S
     Ok(())
 }
 
-fn push(kept: &mut ArrayData, value: &ArrayView<'_>) {
+fn push(kept: &mut Values, value: &FrameValue<'_>) {
+    let (kept, value) = match (kept, value) {
+        (Values::Array(kept), FrameValue::Array(value)) => (kept, value),
+        (Values::Text(kept), FrameValue::Text(text)) => return kept.append_value(text),
+        // `check` has compared the types.
+        _ => return,
+    };
     match (kept, value.data) {
         (ArrayData::U8(to), DataView::U8(from)) => to.extend_from_slice(from),
         (ArrayData::F32(to), DataView::F32(from)) => to.extend_from_slice(from),

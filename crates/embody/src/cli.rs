@@ -119,11 +119,32 @@ pub enum DataCommand {
         decode: Decode,
     },
     /// Import a recording into the native layout (LeRobotDataset v3.0); videos are copied, never re-encoded
+    ///
+    /// Reads LeRobot v2.0, v2.1 and v3.0, RLDS, HDF5 (robomimic, ALOHA) and Zarr
+    /// (diffusion_policy); what it is, is told by its content.
     Import {
-        /// What to import
+        /// What to import: a folder or a file
         source: PathBuf,
         /// Folder to write
         target: PathBuf,
+        #[command(flatten)]
+        how: ImportFlags,
+    },
+    /// Write a dataset in another format: HDF5 (robomimic), Parquet, Zarr (diffusion_policy)
+    Export {
+        /// The dataset's folder (LeRobotDataset v3.0)
+        source: PathBuf,
+        /// File or folder to write
+        target: PathBuf,
+        /// The format
+        #[arg(long, value_enum)]
+        format: Export,
+        /// Leave out this feature; repeatable
+        #[arg(long, value_name = "FEATURE")]
+        without: Vec<String>,
+        /// Leave out all pictures
+        #[arg(long)]
+        no_pictures: bool,
     },
     /// Say what `process` would keep, drop and trim, and why, with every measure; writes nothing
     Curate {
@@ -263,6 +284,40 @@ pub struct Rules {
 fn frames(text: &str) -> Result<(usize, usize), String> {
     let parsed = text.split_once("..").and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
     parsed.ok_or_else(|| "write the first frame and one past the last, such as 30..75".to_owned())
+}
+
+/// What a recording does not say itself.
+#[derive(Debug, Clone, Args)]
+pub struct ImportFlags {
+    /// Frames per second, where the recording does not say
+    #[arg(long, value_name = "N")]
+    pub fps: Option<f64>,
+    /// Instruction of episodes that carry none
+    #[arg(long, value_name = "TEXT")]
+    pub task: Option<String>,
+    /// What was recorded, such as `widowx`
+    #[arg(long, value_name = "NAME")]
+    pub robot: Option<String>,
+    /// Name the feature that a column becomes: `=` and nothing leaves it out, `task` makes it the
+    /// instruction, several columns of one name are joined in order; repeatable
+    #[arg(long, value_name = "COLUMN=FEATURE", value_parser = pair)]
+    pub rename: Vec<(String, String)>,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (old, new) = text.split_once('=').ok_or("write COLUMN=FEATURE")?;
+    Ok((old.to_owned(), new.to_owned()))
+}
+
+/// Formats that are written.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub enum Export {
+    /// One file in robomimic's layout
+    Hdf5,
+    /// One flat table with a row per frame, pictures as PNG
+    Parquet,
+    /// A folder in diffusion_policy's layout
+    Zarr,
 }
 
 /// How much video a check decodes.

@@ -8,7 +8,7 @@ use embody_core::{Array, Result};
 
 use super::{Dataset, Episode, EpisodeTable, VideoSpan};
 use crate::error::DataError;
-use crate::format::{TableFile, array_of};
+use crate::format::{TableFile, array_of, texts_of};
 use crate::mp4::{Mp4Writer, Packet};
 use crate::video::{VideoFile, decode_frames};
 
@@ -106,6 +106,22 @@ impl Dataset {
             .map(|(k, _)| k)
             .collect();
         Ok(self.columns(episode, &keys)?.into_iter().collect())
+    }
+
+    /// A text column of an episode: one string per frame.
+    ///
+    /// # Errors
+    /// When the table can't be read, or the column is missing, not text or has gaps; names file and
+    /// column.
+    pub fn episode_text(&self, episode: usize, key: &str) -> Result<Vec<String>> {
+        let batch = self.rows(episode, Some(&[key]))?;
+        let wrong = |why: String| DataError::Inconsistent {
+            path: self.episodes[episode].rows.file.clone(),
+            why: format!("episode {episode}: column {key:?} {why}"),
+            hint: "the table contradicts meta/info.json: run embody data validate",
+        };
+        let column = batch.column_by_name(key).ok_or_else(|| wrong("is missing".to_owned()))?;
+        Ok(texts_of(column).map_err(wrong)?)
     }
 
     /// Presentation indices, in its video file, of the given frames of an episode.

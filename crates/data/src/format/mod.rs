@@ -12,7 +12,7 @@ pub(crate) use info::{RESERVED, Value, fill};
 pub(crate) use stats_file::{entries, inner_shape, parse_stats, stats_to_json};
 pub(crate) use table::{
     TableFile, array_of, cast_column, column_type, data_schema, fixed_list, parquet_writer,
-    strings_of,
+    strings_of, texts_of,
 };
 pub(crate) use tasks::{read_tasks, read_tasks_jsonl, write_tasks};
 

@@ -219,6 +219,19 @@ fn even_list<O: OffsetSizeTrait>(
     Ok(list.values().slice(from, to - from))
 }
 
+/// A column of one string per row, or why it is none.
+pub(crate) fn texts_of(column: &ArrayRef) -> std::result::Result<Vec<String>, String> {
+    if column.null_count() > 0 {
+        return Err("has empty (null) values".to_owned());
+    }
+    let rows = match column.data_type() {
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => strings_of(column),
+        _ => None,
+    };
+    let rows = rows.ok_or_else(|| format!("is of type {}, not text", column.data_type()))?;
+    Ok(rows.into_iter().flatten().collect())
+}
+
 /// A column of strings, or of lists of strings, row by row.
 pub(crate) fn strings_of(column: &ArrayRef) -> Option<Vec<Vec<String>>> {
     let texts = |values: &ArrayRef| -> Option<Vec<String>> {

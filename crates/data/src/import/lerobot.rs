@@ -31,6 +31,14 @@ pub(super) fn import(
     task: Task<'_>,
 ) -> Result<ImportReport> {
     let source_format = detect_format(source)?;
+    let says_itself = options.fps.is_none() && options.rename.is_empty();
+    if !(says_itself && options.task.is_none() && options.robot_type.is_none()) {
+        return Err(DataError::Request {
+            why: format!("{} says its own frame rate, names and tasks", source.display()),
+            hint: "import it without --fps, --task, --robot and --rename".to_owned(),
+        }
+        .into());
+    }
     let dataset = Dataset::open_any(source)?;
     let chosen = options.episodes.unwrap_or_else(|| (0..dataset.episodes().len()).collect());
     let staging = AtomicDir::begin(target, false)?;

@@ -5,7 +5,11 @@
 //! uses. Nothing stands at the target before everything is in it, and lineage names the source by
 //! its content.
 
+mod arrays;
+mod hdf5;
 mod lerobot;
+mod rlds;
+mod zarr;
 
 use std::path::{Path, PathBuf};
 
@@ -15,6 +19,7 @@ use serde::Serialize;
 use crate::dataset::detect_format;
 use crate::error::DataError;
 use crate::finding::Finding;
+use crate::video::VideoSettings;
 
 pub(crate) use lerobot::{Changes, Labels, copy_changed, copy_episode, rename_tasks, v3_info};
 
@@ -23,6 +28,19 @@ pub(crate) use lerobot::{Changes, Labels, copy_changed, copy_episode, rename_tas
 pub struct ImportOptions {
     /// Only these episodes, in this order; all where `None`.
     pub episodes: Option<Vec<usize>>,
+    /// Frames per second of formats that do not say (RLDS, ALOHA, Zarr); goes before what they say.
+    pub fps: Option<f64>,
+    /// Instruction of episodes that carry none.
+    pub task: Option<String>,
+    /// What was recorded, such as `widowx`.
+    pub robot_type: Option<String>,
+    /// Columns and the features that they become: nothing for an empty name, the instruction for
+    /// `task`; columns of one name are joined in this order.
+    pub rename: Vec<(String, String)>,
+    /// How video is encoded, where pictures are not in a video already.
+    pub video: VideoSettings,
+    /// Encoding threads; 0 is one per core.
+    pub threads: usize,
     /// Goes into the lineage record.
     pub parameters: serde_json::Value,
 }
@@ -50,6 +68,9 @@ pub struct ImportReport {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum SourceKind {
     LeRobot,
+    Rlds,
+    Hdf5,
+    Zarr,
 }
 
 /// Finds out what lies at `source`, by names and first bytes.
@@ -57,8 +78,24 @@ fn detect(source: &Path) -> Result<SourceKind> {
     if !source.exists() {
         return Err(DataError::Missing { path: source.to_owned() }.into());
     }
-    detect_format(source)?;
-    Ok(SourceKind::LeRobot)
+    if source.join("meta/info.json").is_file() {
+        detect_format(source)?;
+        return Ok(SourceKind::LeRobot);
+    }
+    type Is = fn(&Path) -> bool;
+    let kinds: [(SourceKind, Is); 3] = [
+        (SourceKind::Zarr, zarr::is_zarr),
+        (SourceKind::Hdf5, hdf5::is_hdf5),
+        (SourceKind::Rlds, rlds::is_rlds),
+    ];
+    let found = kinds.into_iter().find(|(_, is)| is(source));
+    found.map(|(kind, _)| kind).ok_or_else(|| {
+        let why = match source.is_dir() {
+            true => "the folder has no meta/info.json, features.json, zarr.json, .zgroup or *.hdf5",
+            false => "the file does not begin as any format that is read",
+        };
+        DataError::UnknownFormat { path: source.to_owned(), why: why.to_owned() }.into()
+    })
 }
 
 /// Imports the recording at `source` into a new v3.0 dataset at `target`.
@@ -74,5 +111,8 @@ pub fn import(
 ) -> Result<ImportReport> {
     match detect(source)? {
         SourceKind::LeRobot => lerobot::import(source, target, options, task),
+        SourceKind::Rlds => rlds::import(source, target, options, task),
+        SourceKind::Hdf5 => hdf5::import(source, target, options, task),
+        SourceKind::Zarr => zarr::import(source, target, options, task),
     }
 }

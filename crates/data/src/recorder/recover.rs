@@ -6,12 +6,15 @@
 use std::path::{Path, PathBuf};
 
 use embody_core::{ArrayData, ContentHash, DType, DataView, Features, Result};
+use indexmap::IndexMap;
 use serde::Serialize;
 use serde_json::json;
 
 use super::journal::{Footage, Header, Leftover, LoggedEpisode, journal_folder};
 use super::pool::{Job, Ticket};
-use super::{Camera, LeRobotRecorder, OpenEpisode, RecordSpec, SavedEpisode, empty};
+use super::{
+    Camera, FrameValue, LeRobotRecorder, OpenEpisode, RecordSpec, SavedEpisode, Values, empty,
+};
 use crate::lineage::lineage;
 use crate::stats::PictureStats;
 use crate::video::SegmentEncoder;
@@ -90,7 +93,7 @@ impl LeRobotRecorder {
             "recorded": recorder.spec.parameters, "recovered": true,
             "unfinished_episode": unfinished, "lost_frames": lost_frames,
         });
-        let report = recorder.close(Some(&left))?;
+        let report = recorder.close(Some(&left), IndexMap::new())?;
         left.remove()?;
         Ok(Some(RecoverReport {
             path: report.path,
@@ -150,7 +153,9 @@ impl LeRobotRecorder {
         }
         let mut open = OpenEpisode {
             task: logged.task,
-            length,
+            tasks: Vec::new(),
+            frame_tasks: Vec::new(),
+            length: 0,
             values: features
                 .iter()
                 .filter(|(_, f)| f.dtype != DType::Video)
@@ -197,19 +202,33 @@ impl LeRobotRecorder {
     }
 }
 
-/// A frame's row for the journal: values in the order of the features, then the levels of each
-/// camera's picture.
+/// A frame's row for the journal: its instruction, values in the order of the features, then the
+/// levels of each camera's picture.
 pub(super) fn pack<'a>(
     features: &Features,
-    value: impl Fn(&str) -> Option<DataView<'a>>,
+    task: &str,
+    value: impl Fn(&str) -> Option<FrameValue<'a>>,
     pictures: &[PictureStats],
 ) -> Vec<u8> {
+    let text = |text: &str, out: &mut Vec<u8>| {
+        out.extend((text.len() as u64).to_le_bytes());
+        out.extend(text.as_bytes());
+    };
     let mut out = Vec::new();
+    text(task, &mut out);
     for (key, spec) in features {
         if spec.dtype == DType::Video {
             continue;
         }
-        match value(key) {
+        let array = match value(key) {
+            Some(FrameValue::Array(array)) => Some(array.data),
+            Some(FrameValue::Text(words)) => {
+                text(words, &mut out);
+                None
+            }
+            None => None,
+        };
+        match array {
             Some(DataView::U8(v)) => out.extend(v),
             Some(DataView::F32(v)) => v.iter().for_each(|x| out.extend(x.to_le_bytes())),
             Some(DataView::F64(v)) => v.iter().for_each(|x| out.extend(x.to_le_bytes())),
@@ -225,14 +244,26 @@ pub(super) fn pack<'a>(
 /// Appends a row made by [`pack`] to an episode; `None` where it does not fit.
 fn unpack(row: &[u8], features: &Features, open: &mut OpenEpisode) -> Option<()> {
     let mut rest = row;
-    let mut take = |bytes: usize| -> Option<&[u8]> {
+    let mut take = |bytes: usize| {
         let (part, after) = rest.split_at_checked(bytes)?;
         rest = after;
         Some(part)
     };
+    fn text<'a>(mut take: impl FnMut(usize) -> Option<&'a [u8]>) -> Option<&'a str> {
+        let length = u64::from_le_bytes(take(8)?.try_into().ok()?);
+        std::str::from_utf8(take(usize::try_from(length).ok()?)?).ok()
+    }
+    text(&mut take)?.clone_into(&mut open.task);
     for (key, spec) in features {
         let Some(values) = open.values.get_mut(key) else { continue };
         let count = spec.numel();
+        let values = match values {
+            Values::Array(values) => values,
+            Values::Text(values) => {
+                values.append_value(text(&mut take)?);
+                continue;
+            }
+        };
         match values {
             ArrayData::U8(v) => v.extend(take(count)?),
             ArrayData::Bool(v) => v.extend(take(count)?.iter().map(|&b| b != 0)),
@@ -256,5 +287,6 @@ fn unpack(row: &[u8], features: &Features, open: &mut OpenEpisode) -> Option<()>
     for camera in open.cameras.values_mut() {
         camera.pictures.push(PictureStats::from_bytes(take(PictureStats::BYTES)?)?);
     }
+    open.count_frame();
     rest.is_empty().then_some(())
 }

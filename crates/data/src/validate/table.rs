@@ -7,7 +7,7 @@ use super::meta::unreadable;
 use super::{Part, ValidateOptions, has_stats};
 use crate::dataset::Dataset;
 use crate::finding::Finding;
-use crate::format::{RESERVED, array_of};
+use crate::format::{RESERVED, array_of, texts_of};
 use crate::process::non_finite;
 use crate::stats::Moments;
 
@@ -71,13 +71,21 @@ pub(super) fn check(
     let mut moves = false;
     let mut told = false;
     for (key, spec) in info.table_features() {
-        if spec.dtype.is_visual() || spec.dtype == DType::String {
+        if spec.dtype.is_visual() {
             continue;
         }
         let Some(column) = batch.column_by_name(key) else {
             part.complete = false;
             continue;
         };
+        if spec.dtype == DType::String {
+            let text = if spec.shape == [1] { texts_of(column).map(drop) } else { Ok(()) };
+            if let Err(why) = text {
+                let text = format!("column {key:?} {why}");
+                part.findings.push(at(Finding::error("column-shape", text)));
+            }
+            continue;
+        }
         let array = match array_of(column, spec) {
             Ok(array) => array,
             Err(why) => {

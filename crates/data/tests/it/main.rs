@@ -1,14 +1,19 @@
 //! Integration tests of the dataset engine.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
 
+mod arrays;
 mod bad_input;
 mod common;
 mod crash;
 mod curate;
 mod doctor;
 mod edit;
+mod export;
+mod foreign;
 mod oracle;
 mod real;
 mod record;
 mod roundtrip;
+mod tables_real;
+mod text;
 mod versions;

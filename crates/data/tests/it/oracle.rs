@@ -253,3 +253,22 @@ fn statistics_equal_lerobots_where_those_are_exact() {
     }
     println!("LeRobot took {} s over {} episodes", theirs["seconds"], theirs["episodes"]);
 }
+
+#[test]
+fn lerobot_reads_text_and_tasks_of_frames() {
+    let Some(python) = python() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let root = home.path().join("set");
+    crate::text::record_text(&root, &[10, 1, 7]);
+    let answer = run(&python, "read_text.py", &[&root]);
+    let dataset = Dataset::open(&root).unwrap();
+    let (mut notes, mut tasks) = (Vec::new(), Vec::new());
+    for e in 0..3 {
+        notes.extend(dataset.episode_text(e, "note").unwrap());
+        let table = dataset.episode_table(e).unwrap();
+        tasks.extend(rows(&table["task_index"]).iter().map(|t| &dataset.tasks()[t[0] as usize]));
+    }
+    assert_eq!(answer["note"], json!(notes));
+    assert_eq!(answer["task"], json!(tasks));
+    assert_eq!(answer["batch"], json!(notes[..4]));
+}

@@ -4,15 +4,15 @@ use std::path::Path;
 
 use embody_core::{Error, Result, write_atomic};
 use embody_data::{
-    Annotation, Dataset, DecodeCheck, ImportOptions, ProcessOptions, Severity, ValidateOptions,
-    Versions,
+    Annotation, Dataset, DecodeCheck, ExportFormat, ExportOptions, ImportOptions, ProcessOptions,
+    Severity, ValidateOptions, Versions,
 };
 use serde_json::json;
 
 use super::curate;
 use crate::App;
-use crate::cli::{DataCommand, Decode};
-use crate::ui::print_data;
+use crate::cli::{DataCommand, Decode, Export};
+use crate::ui::{print_data, say};
 use crate::view;
 
 /// Runs the verb.
@@ -23,11 +23,22 @@ pub fn run(app: &App<'_>, command: &DataCommand) -> Result<()> {
     match command {
         DataCommand::Info { path } => info(app, path),
         DataCommand::Validate { path, decode } => validate(app, path, *decode),
-        DataCommand::Import { source, target } => {
-            let report = embody_data::import(source, target, ImportOptions::default(), app.task)?;
+        DataCommand::Import { source, target, how } => {
+            let options = ImportOptions {
+                fps: how.fps,
+                task: how.task.clone(),
+                robot_type: how.robot.clone(),
+                rename: how.rename.clone(),
+                threads: app.config.threads,
+                ..ImportOptions::default()
+            };
+            let report = embody_data::import(source, target, options, app.task)?;
             if app.json {
                 print_data(&json!(report).to_string());
             } else {
+                for note in &report.notes {
+                    say(&note.to_string());
+                }
                 print_data(&format!(
                     "{}: {} episodes, {} frames, version {}",
                     target.display(),
@@ -35,6 +46,26 @@ pub fn run(app: &App<'_>, command: &DataCommand) -> Result<()> {
                     report.frames,
                     report.version.short()
                 ));
+            }
+            Ok(())
+        }
+        DataCommand::Export { source, target, format, without, no_pictures } => {
+            let format = match format {
+                Export::Hdf5 => ExportFormat::Hdf5,
+                Export::Parquet => ExportFormat::Parquet,
+                Export::Zarr => ExportFormat::Zarr,
+            };
+            let options = ExportOptions {
+                without: without.clone(),
+                no_pictures: *no_pictures,
+                ..ExportOptions::default()
+            };
+            let report = embody_data::export(source, target, format, &options, app.task)?;
+            if app.json {
+                print_data(&json!(report).to_string());
+            } else {
+                let (episodes, frames) = (report.episodes, report.frames);
+                print_data(&format!("{}: {episodes} episodes, {frames} frames", target.display()));
             }
             Ok(())
         }

@@ -18,6 +18,18 @@ pub struct Import;
 #[serde(deny_unknown_fields)]
 struct Params {
     path: PathBuf,
+    /// Frames per second, of recordings that do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fps: Option<f64>,
+    /// Instruction of episodes that carry none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    task: Option<String>,
+    /// What was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    robot: Option<String>,
+    /// Columns and the features that they become, as in `embody data import --rename`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    rename: Vec<(String, String)>,
 }
 
 /// What came out.
@@ -59,7 +71,7 @@ impl StepKind for Import {
     }
 
     fn about(&self) -> &'static str {
-        "import a recording (LeRobotDataset v2.0, v2.1, v3.0): path"
+        "import a recording (LeRobot, RLDS, HDF5, Zarr): path, fps, task, robot, rename"
     }
 
     fn version(&self) -> u32 {
@@ -81,9 +93,20 @@ impl StepKind for Import {
     }
 
     fn run(&self, ctx: &StepContext<'_>) -> Result<StepOutput> {
-        let source = params(ctx.step)?.path;
+        let Params { path, fps, task, robot, rename } = params(ctx.step)?;
         let target = ctx.dir.join(DATASET);
-        let report = embody_data::import(&source, &target, ImportOptions::default(), ctx.task)?;
+        let options = ImportOptions {
+            fps,
+            task,
+            robot_type: robot,
+            rename,
+            threads: ctx.threads,
+            ..ImportOptions::default()
+        };
+        let report = embody_data::import(&path, &target, options, ctx.task)?;
+        for note in &report.notes {
+            ctx.task.note(&note.to_string());
+        }
         output(&describe(&target, report)?, &json!({}))
     }
 }

@@ -1,0 +1,87 @@
+//! Export: a dataset in the formats of others, one room each.
+//!
+//! What a format has no place for is an error until it is left out on purpose
+//! ([`ExportOptions::without`]); what follows from the rest (indices, times on the frame rate's grid)
+//! is not written and not missed. Nothing stands at the target before it is complete.
+
+mod hdf5;
+mod parquet;
+mod rows;
+mod zarr;
+
+use std::path::{Path, PathBuf};
+
+use embody_core::{Result, Task};
+use serde::Serialize;
+
+use crate::dataset::Dataset;
+
+use rows::Rows;
+
+/// Formats that are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ExportFormat {
+    /// One HDF5 file in robomimic's layout.
+    Hdf5,
+    /// One flat Parquet file with a row per frame, pictures as PNG.
+    Parquet,
+    /// A Zarr v2 folder in diffusion_policy's layout.
+    Zarr,
+}
+
+/// What to export.
+#[derive(Debug, Clone, Default)]
+pub struct ExportOptions {
+    /// Only these episodes, in this order; all where `None`.
+    pub episodes: Option<Vec<usize>>,
+    /// Features to leave out.
+    pub without: Vec<String>,
+    /// Leave out all pictures.
+    pub no_pictures: bool,
+}
+
+/// What was exported.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ExportReport {
+    /// Where it stands.
+    pub path: PathBuf,
+    /// Its format.
+    pub format: ExportFormat,
+    /// Episodes.
+    pub episodes: usize,
+    /// Frames.
+    pub frames: usize,
+    /// Features left out, as asked.
+    pub left_out: Vec<String>,
+}
+
+/// Writes the dataset at `source` to `target` in another format.
+///
+/// # Errors
+/// When the source can't be read, a feature has no place in the format, or the target can't be
+/// written; nothing is left behind.
+pub fn export(
+    source: &Path,
+    target: &Path,
+    format: ExportFormat,
+    options: &ExportOptions,
+    task: Task<'_>,
+) -> Result<ExportReport> {
+    let dataset = Dataset::open(source)?;
+    let rows = Rows::of(&dataset, options)?;
+    task.begin("export", Some(rows.episodes.len() as u64), "episodes");
+    match format {
+        ExportFormat::Hdf5 => hdf5::write(&rows, target, task)?,
+        ExportFormat::Parquet => parquet::write(&rows, target, task)?,
+        ExportFormat::Zarr => zarr::write(&rows, target, task)?,
+    }
+    task.end("export");
+    Ok(ExportReport {
+        path: target.to_owned(),
+        format,
+        episodes: rows.episodes.len(),
+        frames: rows.frames(),
+        left_out: rows.left_out.clone(),
+    })
+}
