@@ -306,11 +306,13 @@ impl LeRobotRecorder {
             None => ("record".to_owned(), None),
         };
         let (lineage, _) = self.writer.finish(splits, parent, &operation, parameters, task)?;
+        // Best effort (the journal's disk may be full): without the note, a crash between here and the
+        // journal's end would bring the recording a second time, under another name.
         match (left, &self.journal) {
-            (Some(left), _) => left.seal(self.target.target(), &lineage.version)?,
-            (None, Some(journal)) => journal.seal(self.target.target(), &lineage.version)?,
-            (None, None) => {}
-        }
+            (Some(left), _) => left.seal(self.target.target(), &lineage.version).ok(),
+            (None, Some(journal)) => journal.seal(self.target.target(), &lineage.version).ok(),
+            (None, None) => None,
+        };
         let path = self.target.commit()?;
         if let Some(journal) = self.journal.take() {
             journal.remove()?;

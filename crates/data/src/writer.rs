@@ -310,6 +310,7 @@ impl DatasetWriter {
                 file.track().samples[range.clone()].iter().map(|s| u64::from(s.size)).sum(),
             ),
         };
+        let config = &config.without_bit_rate();
         let limit = self.info.video_files_size_in_mb.unwrap_or(200.0) * MB;
         let full = self
             .videos

@@ -39,6 +39,33 @@ impl TrackConfig {
         out
     }
 
+    /// The same without the statement of bit rates (`btrt`), which is of one file and nothing that a
+    /// decoder needs: episodes that differ in it alone can share a file.
+    pub fn without_bit_rate(&self) -> Self {
+        // The children of a visual sample entry follow 86 fixed bytes (ISO/IEC 14496-12 §12.1.3).
+        const CHILDREN: usize = 86;
+        let entry = &self.sample_entry;
+        let mut kept = entry.get(..CHILDREN).unwrap_or(entry).to_vec();
+        let mut at = kept.len();
+        while let Some(head) = entry.get(at..at + 8) {
+            let size = u32::from_be_bytes([head[0], head[1], head[2], head[3]]) as usize;
+            let Some(child) = entry.get(at..at.saturating_add(size)).filter(|c| c.len() >= 8)
+            else {
+                break;
+            };
+            if &head[4..8] != b"btrt" {
+                kept.extend(child);
+            }
+            at += size;
+        }
+        kept.extend(&entry[at..]);
+        let size = (kept.len() as u32).to_be_bytes();
+        if let Some(head) = kept.get_mut(..4) {
+            head.copy_from_slice(&size);
+        }
+        Self { sample_entry: kept, ..self.clone() }
+    }
+
     /// Codec name as LeRobot (ffmpeg) spells it.
     pub fn codec(&self) -> String {
         match &self.four_cc() {

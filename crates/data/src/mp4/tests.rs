@@ -79,3 +79,26 @@ fn a_truncated_file_says_so() {
     let error = read_track(&file[..60]).expect_err("no index");
     assert!(error.contains("no index"), "{error}");
 }
+
+#[test]
+fn bit_rates_do_not_tell_streams_apart() {
+    let plain = config(30, 0);
+    let with = |rate: u32| {
+        let mut entry = plain.sample_entry.clone();
+        entry.extend([0, 0, 0, 20]);
+        entry.extend(b"btrt");
+        [0, rate, rate].iter().for_each(|v| entry.extend(v.to_be_bytes()));
+        let size = entry.len() as u32;
+        entry[..4].copy_from_slice(&size.to_be_bytes());
+        TrackConfig { sample_entry: entry, ..plain.clone() }
+    };
+    assert_ne!(with(5), with(6));
+    assert_eq!(with(5).without_bit_rate(), plain);
+    assert_eq!(plain.without_bit_rate(), plain);
+    // Damage stays what it was, and is no reason to panic.
+    for cut in [0, 3, 50, 90] {
+        let mut short = with(5);
+        short.sample_entry.truncate(cut);
+        short.without_bit_rate();
+    }
+}

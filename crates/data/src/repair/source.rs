@@ -306,7 +306,8 @@ fn templates(value: &mut serde_json::Value, format: FormatVersion, log: &mut Log
     for (key, template) in [("data_path", data), ("video_path", video)] {
         let says = value[key].as_str().unwrap_or("").to_owned();
         let fits = says.contains(if shared { "{file_index" } else { "{episode_index" });
-        if !fits && !(key == "video_path" && says.is_empty()) {
+        let none = key == "video_path" && says.is_empty();
+        if !fits && !none {
             let text = format!("{key} is {template:?} instead of {says:?}");
             log.done(Finding::note("version-layout", text).file("meta/info.json"));
             value[key] = template.into();

@@ -43,12 +43,12 @@ pub(super) const CODES: &[(&str, &str)] = &[
         "episode-rows",
         "rows are taken for those of another episode; embody data repair rebuilds them",
     ),
-    ("episode-stats-missing", "LeRobot can't merge statistics; embody data repair computes them"),
     (
         "episode-stats-mismatch",
         "merged statistics will be wrong; embody data repair computes them \
       again",
     ),
+    ("episode-stats-missing", "LeRobot can't merge statistics; embody data repair computes them"),
     (
         "episodes-missing",
         "the recording was not finished or the copy is incomplete; embody data \

@@ -198,29 +198,32 @@ fn pictures(
     at: &dyn Fn(Finding) -> Finding,
 ) {
     let length = dataset.episodes()[episode].length;
+    let sync = key_frames(dataset, episode, key);
     let frames: Vec<usize> = match decode {
         DecodeCheck::All => (0..length).collect(),
-        _ => {
-            let count = SAMPLES.min(length);
-            (0..count).map(|i| i * (length - 1) / (count - 1).max(1)).collect()
-        }
+        _ => sampled(length, &sync),
     };
     let width = dataset.info().features.get(key).and_then(|f| f.shape.get(1)).copied().unwrap_or(1);
+    // Key frames of the same picture are the same to the bit; between others lies the codec's noise.
+    let only_keys = frames.iter().filter(|&&f| sync.get(f) == Some(&true)).count() > 2;
     let mut brightest: f64 = 0.0;
     let mut largest: f64 = 0.0;
     let mut previous: Vec<u8> = Vec::new();
     let mut decoded = 0;
-    let result = dataset.visit_frames(episode, key, &frames, &mut |_, rgb| {
+    let result = dataset.visit_frames(episode, key, &frames, &mut |position, rgb| {
+        decoded += 1;
         let mut stats = PictureStats::default();
         stats.add(rgb, width);
         brightest = brightest.max(stats.mean_level());
+        if only_keys && sync.get(frames[position]) != Some(&true) {
+            return Ok(());
+        }
         if previous.len() == rgb.len() {
             let sum: u64 = previous.iter().zip(rgb).map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
             largest = largest.max(sum as f64 / rgb.len() as f64);
         }
         previous.clear();
         previous.extend_from_slice(rgb);
-        decoded += 1;
         Ok(())
     });
     part.checked.decoded_frames += decoded;
@@ -238,6 +241,24 @@ fn pictures(
         let hint = "the camera hung; leave the episode out";
         part.findings.push(at(Finding::warning("video-frozen", text)).hint(hint));
     }
+}
+
+/// Of each frame of an episode: whether it is a key frame.
+fn key_frames(dataset: &Dataset, episode: usize, key: &str) -> Vec<bool> {
+    let frames: Vec<usize> = (0..dataset.episodes()[episode].length).collect();
+    let Ok((video, indices)) = dataset.locate(episode, key, &frames) else { return Vec::new() };
+    let sync = |i: usize| video.sample_of(i).and_then(|s| video.track().samples.get(s));
+    indices.into_iter().map(|i| sync(i).is_some_and(|s| s.sync)).collect()
+}
+
+/// A few frames spread over an episode: key frames where there are enough.
+fn sampled(length: usize, sync: &[bool]) -> Vec<usize> {
+    let count = SAMPLES.min(length);
+    let even: Vec<usize> = (0..count).map(|i| i * (length - 1) / (count - 1).max(1)).collect();
+    let back = |f: &usize| (0..=*f).rev().find(|&f| sync.get(f) == Some(&true));
+    let mut keys: Vec<usize> = even.iter().filter_map(back).collect();
+    keys.dedup();
+    if keys.len() > 2 { keys } else { even }
 }
 
 /// Whether a box of an MP4 file, as its header has it, goes beyond the file's end.

@@ -1,5 +1,6 @@
 //! The kinds of steps: each wires library crates together and owns its parameters and its outcome.
 
+pub mod edit;
 pub mod eval;
 pub mod import;
 pub mod open_loop;
@@ -24,6 +25,8 @@ pub fn kinds(config: &Config) -> Vec<Box<dyn StepKind>> {
         Box::new(record::Record { assets: assets.clone() }),
         Box::new(import::Import),
         Box::new(process::Process),
+        Box::new(edit::Merge),
+        Box::new(edit::Delete),
         Box::new(train::Train),
         Box::new(eval::Eval { assets: assets.clone() }),
         Box::new(open_loop::OpenLoop),
@@ -73,6 +76,7 @@ pub fn summary_of(record: &StepRecord) -> String {
         "record" => outcome::<record::Outcome>(record).map(|o| o.summary()),
         "import" => outcome::<import::Outcome>(record).map(|o| o.summary()),
         "process" => outcome::<process::Outcome>(record).map(|o| o.summary()),
+        "merge" | "delete" => outcome::<edit::Outcome>(record).map(|o| o.summary()),
         "train" => outcome::<train::Outcome>(record).map(|o| o.summary()),
         "eval" => outcome::<eval::Outcome>(record).map(|o| o.summary()),
         "open-loop" => outcome::<open_loop::Outcome>(record).map(|o| o.summary()),
