@@ -19,7 +19,7 @@ pub fn thumbnail(
 ) -> Result<Option<Image>> {
     let Ok(pictures) = dataset.decode_frames(episode, key, &[frame]) else { return Ok(None) };
     let shape = dataset.info().features.get(key).map(|f| f.shape.clone()).unwrap_or_default();
-    let ([height, width, 3], Some(rgb)) = (shape[..], pictures.first()) else { return Ok(None) };
+    let (&[height, width, 3], Some(rgb)) = (&shape[..], pictures.first()) else { return Ok(None) };
     let step = width.div_ceil(WIDTH).max(1);
     let (small_w, small_h) = (width / step, height / step);
     let mut out = Vec::with_capacity(small_w * small_h * 3);
