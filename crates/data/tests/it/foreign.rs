@@ -58,7 +58,14 @@ fn list(folder: &Path, out: &mut Vec<PathBuf>) {
     }
 }
 
-fn hammer(source: &Path, rounds: usize, seed: u64) -> usize {
+/// How many rounds of damage there are: `EMBODY_MUTATIONS` times as many where it is set.
+fn rounds(base: usize) -> usize {
+    let times = std::env::var("EMBODY_MUTATIONS").ok().and_then(|t| t.parse().ok());
+    base * times.unwrap_or(1usize)
+}
+
+fn hammer(source: &Path, base: usize, seed: u64) -> usize {
+    let rounds = rounds(base);
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut refused = 0;
     for round in 0..rounds {
@@ -84,7 +91,7 @@ fn changed_hdf5_and_zarr_never_panic() {
     let home = tempfile::tempdir().unwrap();
     let root = home.path().join("set");
     record(&root, &[6, 9], 2);
-    for (name, no_pictures, rounds) in [
+    for (name, no_pictures, count) in [
         ("plain.hdf5", true, 300),
         ("full.hdf5", false, 40),
         ("plain.zarr", true, 150),
@@ -95,7 +102,7 @@ fn changed_hdf5_and_zarr_never_panic() {
         let target = home.path().join(name);
         with_task(|t| export(&root, &target, format, &options, t).unwrap());
         try_import(&target).unwrap();
-        assert!(hammer(&target, rounds, 7) > rounds / 10);
+        assert!(hammer(&target, count, 7) > count / 10);
     }
 }
 
@@ -205,7 +212,7 @@ fn changed_records_never_panic() {
     // Checksums refuse everything that happens to a file by chance.
     assert!(hammer(&root, 60, 3) > 40);
     let mut rng = ChaCha8Rng::seed_from_u64(5);
-    for round in 0..400 {
+    for round in 0..rounds(400) {
         let mut record = good();
         for _ in 0..1 + round % 4 {
             let at = rng.next_u32() as usize % record.len();

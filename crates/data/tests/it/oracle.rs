@@ -125,6 +125,20 @@ fn lerobot_reads_what_we_import() {
 }
 
 #[test]
+fn lerobot_reads_the_bridge_sample() {
+    let Some(python) = python() else { return };
+    let Some(source) = shared_data("bridge-rlds") else { return };
+    let home = tempfile::tempdir().unwrap();
+    let root = home.path().join("set");
+    let options = ImportOptions { fps: Some(5.0), ..Default::default() };
+    with_task(|t| import(&source, &root, options, t).unwrap());
+    let keys = ["observation.state", "action", "next.reward", "language_embedding", "timestamp"];
+    let off = judge(&python, &root, "observation.images.image_0", &keys, true);
+    println!("pictures differ by {off:.3} levels");
+    assert!(off < 1.5, "pictures differ by {off} levels");
+}
+
+#[test]
 fn we_read_what_lerobot_writes() {
     let Some(python) = python() else { return };
     let home = tempfile::tempdir().unwrap();
