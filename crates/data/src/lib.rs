@@ -6,10 +6,15 @@
 
 mod dataset;
 mod error;
+mod export;
 mod finding;
 mod format;
 mod import;
+mod inspect;
 mod lineage;
+mod log;
+mod mapping;
+mod message;
 mod mp4;
 mod process;
 mod recorder;
@@ -21,10 +26,15 @@ mod writer;
 
 pub use dataset::{Dataset, Episode, EpisodeTable, RowSpan, VideoSpan, detect_format};
 pub use error::DataError;
+pub use export::{ExportReport, export_mcap};
 pub use finding::{Finding, Severity};
 pub use format::{FormatVersion, Info};
-pub use import::{ImportOptions, ImportReport, import};
+pub use import::{ImportOptions, ImportReport, StreamReport, UseReport, import, resample};
+pub use inspect::{ChannelReport, Inspection, LogReport, inspect};
 pub use lineage::{Lineage, lineage};
+pub use log::{Channel, ClockDrift, Definition, Encoding, Log, LogFormat, Message, Timing};
+pub use mapping::{Clock, Mapping, Method};
+pub use message::{Decoder, Plan, Tree, Value};
 pub use process::{
     DroppedEpisode, HELD_OUT, ProcessOptions, ProcessReport, TrimmedEpisode, process,
 };

@@ -110,12 +110,49 @@ pub enum DataCommand {
         #[arg(long, value_enum, default_value_t = Decode::Sampled)]
         decode: Decode,
     },
+    /// Show what a message log holds (MCAP, ROS bags, ULog): channels, rates, gaps, clocks
+    Inspect {
+        /// A log, or a folder of logs
+        path: PathBuf,
+        /// Write a proposed mapping from topics to features to this file
+        #[arg(long, value_name = "FILE")]
+        mapping: Option<PathBuf>,
+    },
     /// Import a recording into the native layout (LeRobotDataset v3.0); videos are copied, never re-encoded
     Import {
         /// What to import
         source: PathBuf,
         /// Folder to write
         target: PathBuf,
+        /// For message logs: the mapping from topics to features (see `embody data inspect`)
+        #[arg(long, value_name = "FILE")]
+        map: Option<PathBuf>,
+        /// For message logs: do not keep the original messages in the dataset
+        #[arg(long)]
+        drop_streams: bool,
+    },
+    /// Sample the message streams that a dataset keeps again, at another rate or with another mapping
+    Resample {
+        /// The dataset's folder
+        source: PathBuf,
+        /// Folder to write
+        target: PathBuf,
+        /// Frames per second [default: the mapping's]
+        #[arg(long)]
+        fps: Option<f64>,
+        /// Another mapping than the one that the dataset keeps
+        #[arg(long, value_name = "FILE")]
+        map: Option<PathBuf>,
+    },
+    /// Export a dataset to MCAP with ROS 2 messages, a file per episode; video packets are copied
+    ExportMcap {
+        /// The dataset's folder (LeRobotDataset v3.0)
+        source: PathBuf,
+        /// Folder to write
+        target: PathBuf,
+        /// Only this episode; repeatable
+        #[arg(long = "episode", value_name = "EPISODE")]
+        episodes: Vec<usize>,
     },
     /// Leave out failed, idle and broken episodes, split by episode, compute statistics; videos are
     /// copied, never re-encoded

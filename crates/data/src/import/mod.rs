@@ -6,6 +6,7 @@
 //! its content.
 
 mod lerobot;
+mod log;
 
 use std::path::{Path, PathBuf};
 
@@ -17,6 +18,8 @@ use crate::error::DataError;
 use crate::finding::Finding;
 
 pub(crate) use lerobot::{copy_episode, v3_info};
+pub use log::{StreamReport, UseReport, resample};
+pub(crate) use log::{begin_mcap, tick};
 
 /// How to import.
 #[derive(Debug, Clone, Default)]
@@ -25,6 +28,10 @@ pub struct ImportOptions {
     pub episodes: Option<Vec<usize>>,
     /// Goes into the lineage record.
     pub parameters: serde_json::Value,
+    /// For message logs: the file that maps topics to features.
+    pub map: Option<PathBuf>,
+    /// For message logs: do not keep the original messages in the dataset.
+    pub drop_streams: bool,
 }
 
 /// What was imported.
@@ -44,18 +51,25 @@ pub struct ImportReport {
     pub version: ContentHash,
     /// What was mended or is worth knowing.
     pub notes: Vec<Finding>,
+    /// What became of each topic of a message log.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub streams: Vec<StreamReport>,
 }
 
 /// What a path holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum SourceKind {
     LeRobot,
+    Log,
 }
 
 /// Finds out what lies at `source`, by names and first bytes.
 fn detect(source: &Path) -> Result<SourceKind> {
     if !source.exists() {
         return Err(DataError::Missing { path: source.to_owned() }.into());
+    }
+    if !crate::log::logs_at(source)?.is_empty() {
+        return Ok(SourceKind::Log);
     }
     detect_format(source)?;
     Ok(SourceKind::LeRobot)
@@ -74,5 +88,6 @@ pub fn import(
 ) -> Result<ImportReport> {
     match detect(source)? {
         SourceKind::LeRobot => lerobot::import(source, target, options, task),
+        SourceKind::Log => log::import(source, target, &options, task),
     }
 }

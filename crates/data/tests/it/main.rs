@@ -3,6 +3,8 @@
 
 mod bad_input;
 mod common;
+mod logs;
+mod logs_oracle;
 mod oracle;
 mod real;
 mod record;

@@ -1,5 +1,7 @@
 //! `embody data`: look at, check and import datasets.
 
+mod logs;
+
 use std::path::Path;
 
 use embody_core::{Error, Result, write_atomic};
@@ -18,17 +20,34 @@ pub fn run(app: &App<'_>, command: &DataCommand) -> Result<()> {
     match command {
         DataCommand::Info { path } => info(app, path),
         DataCommand::Validate { path, decode } => validate(app, path, *decode),
-        DataCommand::Import { source, target } => {
-            let report = embody_data::import(source, target, ImportOptions::default(), app.task)?;
+        DataCommand::Inspect { path, mapping } => logs::inspect(app, path, mapping.as_deref()),
+        DataCommand::Import { source, target, map, drop_streams } => {
+            let options = ImportOptions {
+                map: map.clone(),
+                drop_streams: *drop_streams,
+                ..ImportOptions::default()
+            };
+            let report = embody_data::import(source, target, options, app.task)?;
+            logs::imported(app, target, &report);
+            Ok(())
+        }
+        DataCommand::Resample { source, target, fps, map } => {
+            let options = ImportOptions { map: map.clone(), ..ImportOptions::default() };
+            let report = embody_data::resample(source, target, *fps, &options, app.task)?;
+            logs::imported(app, target, &report);
+            Ok(())
+        }
+        DataCommand::ExportMcap { source, target, episodes } => {
+            let chosen = (!episodes.is_empty()).then_some(episodes.as_slice());
+            let report = embody_data::export_mcap(source, target, chosen, app.task)?;
             if app.json {
                 print_data(&json!(report).to_string());
             } else {
                 print_data(&format!(
-                    "{}: {} episodes, {} frames, version {}",
+                    "{}: {} episodes, {} messages",
                     target.display(),
                     report.episodes,
-                    report.frames,
-                    report.version.short()
+                    report.messages
                 ));
             }
             Ok(())

@@ -18,6 +18,9 @@ pub struct Import;
 #[serde(deny_unknown_fields)]
 struct Params {
     path: PathBuf,
+    /// For message logs: the mapping from topics to features.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    map: Option<PathBuf>,
 }
 
 /// What came out.
@@ -59,11 +62,11 @@ impl StepKind for Import {
     }
 
     fn about(&self) -> &'static str {
-        "import a recording (LeRobotDataset v2.0, v2.1, v3.0): path"
+        "import a recording (LeRobotDataset v2.0, v2.1, v3.0; message logs with map): path, map"
     }
 
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn resolve(&self, step: &Step) -> Result<Value> {
@@ -71,19 +74,24 @@ impl StepKind for Import {
             // Where it lies does not matter; its content is part of the key.
             if let Some(map) = value.as_object_mut() {
                 map.remove("path");
+                map.remove("map");
             }
             value
         })
     }
 
     fn external_inputs(&self, step: &Step) -> Result<Vec<PathBuf>> {
-        Ok(vec![params(step)?.path])
+        let Params { path, map } = params(step)?;
+        Ok([path].into_iter().chain(map).collect())
     }
 
     fn run(&self, ctx: &StepContext<'_>) -> Result<StepOutput> {
-        let source = params(ctx.step)?.path;
+        let Params { path: source, map } = params(ctx.step)?;
         let target = ctx.dir.join(DATASET);
-        let report = embody_data::import(&source, &target, ImportOptions::default(), ctx.task)?;
+        let report = {
+            let options = ImportOptions { map, ..ImportOptions::default() };
+            embody_data::import(&source, &target, options, ctx.task)?
+        };
         output(&describe(&target, report)?, &json!({}))
     }
 }
