@@ -112,6 +112,38 @@ pub enum DataError {
         /// Episode and column in it, and what is wrong.
         why: String,
     },
+    /// A message log that can't be read at all.
+    #[error("could not read {}: {why}", path.display())]
+    ReadLog {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        why: String,
+        /// What to do.
+        hint: String,
+    },
+    /// A message that can't be decoded.
+    #[error("{}: topic {topic}, message {message}: {why}", path.display())]
+    Message {
+        /// The log.
+        path: PathBuf,
+        /// Topic.
+        topic: String,
+        /// Number of the message on that topic, from 0.
+        message: usize,
+        /// The reason.
+        why: String,
+    },
+    /// A mapping from topics to features that can't be used.
+    #[error("{at}: {why}")]
+    Mapping {
+        /// File and line.
+        at: String,
+        /// The reason.
+        why: String,
+        /// What to do.
+        hint: String,
+    },
     /// Encoding failed.
     #[error("could not encode video: {why}")]
     Encode {
@@ -171,7 +203,12 @@ impl Hint for DataError {
             }
             Self::Encode { .. } => return None,
             Self::Record { .. } => "give every declared feature, in its shape, with finite values",
-            Self::Request { hint, .. } => return Some(hint.clone()),
+            Self::Message { .. } => {
+                "the message is damaged or of another type; see embody data inspect"
+            }
+            Self::ReadLog { hint, .. }
+            | Self::Mapping { hint, .. }
+            | Self::Request { hint, .. } => return Some(hint.clone()),
         };
         Some(hint.to_owned())
     }

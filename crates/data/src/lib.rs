@@ -15,7 +15,11 @@ mod files;
 mod finding;
 mod format;
 mod import;
+mod inspect;
 mod lineage;
+mod log;
+mod mapping;
+mod message;
 mod mp4;
 mod picture;
 mod process;
@@ -45,8 +49,12 @@ pub use error::DataError;
 pub use export::{ExportFormat, ExportOptions, ExportReport, export};
 pub use finding::{Finding, Severity};
 pub use format::{FormatVersion, Info};
-pub use import::{ImportOptions, ImportReport, import};
+pub use import::{ImportOptions, ImportReport, StreamReport, UseReport, import, resample};
+pub use inspect::{ChannelReport, Inspection, LogReport, inspect};
 pub use lineage::{Lineage, lineage};
+pub use log::{Channel, ClockDrift, Definition, Encoding, Log, LogFormat, Message, Timing};
+pub use mapping::{Clock, Mapping, Method};
+pub use message::{Decoder, Plan as FieldPlan, Tree, Value};
 pub use process::{
     DroppedEpisode, HELD_OUT, ProcessOptions, ProcessReport, TrimmedEpisode, process,
 };

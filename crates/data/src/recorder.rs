@@ -259,6 +259,11 @@ impl LeRobotRecorder {
         })
     }
 
+    /// Where the dataset is being built: files put here become part of it.
+    pub(crate) fn staging(&self) -> &Path {
+        self.target.path()
+    }
+
     /// Waits for the encoder, computes statistics and puts the dataset in place.
     ///
     /// # Errors

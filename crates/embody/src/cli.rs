@@ -118,10 +118,18 @@ pub enum DataCommand {
         #[arg(long, value_enum, default_value_t = Decode::Sampled)]
         decode: Decode,
     },
+    /// Show what a message log holds (MCAP, ROS bags, ULog): channels, rates, gaps, clocks
+    Inspect {
+        /// A log, or a folder of logs
+        path: PathBuf,
+        /// Write a proposed mapping from topics to features to this file
+        #[arg(long, value_name = "FILE")]
+        mapping: Option<PathBuf>,
+    },
     /// Import a recording into the native layout (LeRobotDataset v3.0); videos are copied, never re-encoded
     ///
-    /// Reads LeRobot v2.0, v2.1 and v3.0, RLDS, HDF5 (robomimic, ALOHA) and Zarr
-    /// (diffusion_policy); what it is, is told by its content.
+    /// Reads LeRobot v2.0, v2.1 and v3.0, RLDS, HDF5 (robomimic, ALOHA), Zarr (diffusion_policy) and
+    /// message logs (MCAP, ROS bags, ULog); what it is, is told by its content.
     Import {
         /// What to import: a folder or a file
         source: PathBuf,
@@ -130,7 +138,21 @@ pub enum DataCommand {
         #[command(flatten)]
         how: ImportFlags,
     },
-    /// Write a dataset in another format: HDF5 (robomimic), Parquet, Zarr (diffusion_policy)
+    /// Sample the message streams that a dataset keeps again, at another rate or with another mapping
+    Resample {
+        /// The dataset's folder
+        source: PathBuf,
+        /// Folder to write
+        target: PathBuf,
+        /// Frames per second [default: the mapping's]
+        #[arg(long)]
+        fps: Option<f64>,
+        /// Another mapping than the one that the dataset keeps
+        #[arg(long, value_name = "FILE")]
+        map: Option<PathBuf>,
+    },
+    /// Write a dataset in another format: HDF5 (robomimic), MCAP (ROS 2), Parquet, Zarr
+    /// (diffusion_policy)
     Export {
         /// The dataset's folder (LeRobotDataset v3.0)
         source: PathBuf,
@@ -302,6 +324,12 @@ pub struct ImportFlags {
     /// instruction, several columns of one name are joined in order; repeatable
     #[arg(long, value_name = "COLUMN=FEATURE", value_parser = pair)]
     pub rename: Vec<(String, String)>,
+    /// For message logs: the mapping from topics to features (see `embody data inspect`)
+    #[arg(long, value_name = "FILE")]
+    pub map: Option<PathBuf>,
+    /// For message logs: do not keep the original messages in the dataset
+    #[arg(long)]
+    pub drop_streams: bool,
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
@@ -314,6 +342,8 @@ fn pair(text: &str) -> Result<(String, String), String> {
 pub enum Export {
     /// One file in robomimic's layout
     Hdf5,
+    /// A folder with a file of ROS 2 messages per episode; video packets are copied
+    Mcap,
     /// One flat table with a row per frame, pictures as PNG
     Parquet,
     /// A folder in diffusion_policy's layout

@@ -5,6 +5,7 @@
 //! is not written and not missed. Nothing stands at the target before it is complete.
 
 mod hdf5;
+mod mcap;
 mod parquet;
 mod rows;
 mod zarr;
@@ -24,6 +25,8 @@ use rows::Rows;
 pub enum ExportFormat {
     /// One HDF5 file in robomimic's layout.
     Hdf5,
+    /// A folder with an MCAP file of ROS 2 messages per episode, and the mapping that imports them.
+    Mcap,
     /// One flat Parquet file with a row per frame, pictures as PNG.
     Parquet,
     /// A Zarr v2 folder in diffusion_policy's layout.
@@ -73,6 +76,7 @@ pub fn export(
     task.begin("export", Some(rows.episodes.len() as u64), "episodes");
     match format {
         ExportFormat::Hdf5 => hdf5::write(&rows, target, task)?,
+        ExportFormat::Mcap => mcap::write(&rows, target, task)?,
         ExportFormat::Parquet => parquet::write(&rows, target, task)?,
         ExportFormat::Zarr => zarr::write(&rows, target, task)?,
     }

@@ -70,6 +70,7 @@ pub(super) fn import(
         source_version,
         version: lineage.version,
         notes,
+        streams: Vec::new(),
     })
 }
 

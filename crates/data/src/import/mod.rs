@@ -8,6 +8,7 @@
 mod arrays;
 mod hdf5;
 mod lerobot;
+mod log;
 mod rlds;
 mod zarr;
 
@@ -22,6 +23,8 @@ use crate::finding::Finding;
 use crate::video::VideoSettings;
 
 pub(crate) use lerobot::{Changes, Labels, copy_changed, copy_episode, rename_tasks, v3_info};
+pub use log::{StreamReport, UseReport, resample};
+pub(crate) use log::{begin_mcap, tick};
 
 /// How to import.
 #[derive(Debug, Clone, Default)]
@@ -43,6 +46,10 @@ pub struct ImportOptions {
     pub threads: usize,
     /// Goes into the lineage record.
     pub parameters: serde_json::Value,
+    /// For message logs: the file that maps topics to features.
+    pub map: Option<PathBuf>,
+    /// For message logs: do not keep the original messages in the dataset.
+    pub drop_streams: bool,
 }
 
 /// What was imported.
@@ -62,6 +69,9 @@ pub struct ImportReport {
     pub version: ContentHash,
     /// What was mended or is worth knowing.
     pub notes: Vec<Finding>,
+    /// What became of each topic of a message log.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub streams: Vec<StreamReport>,
 }
 
 /// What a path holds.
@@ -71,6 +81,7 @@ enum SourceKind {
     Rlds,
     Hdf5,
     Zarr,
+    Log,
 }
 
 /// Finds out what lies at `source`, by names and first bytes.
@@ -82,6 +93,9 @@ fn detect(source: &Path) -> Result<SourceKind> {
         detect_format(source)?;
         return Ok(SourceKind::LeRobot);
     }
+    if !crate::log::logs_at(source)?.is_empty() {
+        return Ok(SourceKind::Log);
+    }
     type Is = fn(&Path) -> bool;
     let kinds: [(SourceKind, Is); 3] = [
         (SourceKind::Zarr, zarr::is_zarr),
@@ -91,7 +105,7 @@ fn detect(source: &Path) -> Result<SourceKind> {
     let found = kinds.into_iter().find(|(_, is)| is(source));
     found.map(|(kind, _)| kind).ok_or_else(|| {
         let why = match source.is_dir() {
-            true => "the folder has no meta/info.json, features.json, zarr.json, .zgroup or *.hdf5",
+            true => "the folder has no meta/info.json, features.json, zarr.json, .zgroup, *.hdf5 or message logs",
             false => "the file does not begin as any format that is read",
         };
         DataError::UnknownFormat { path: source.to_owned(), why: why.to_owned() }.into()
@@ -114,5 +128,6 @@ pub fn import(
         SourceKind::Rlds => rlds::import(source, target, options, task),
         SourceKind::Hdf5 => hdf5::import(source, target, options, task),
         SourceKind::Zarr => zarr::import(source, target, options, task),
+        SourceKind::Log => log::import(source, target, &options, task),
     }
 }

@@ -106,8 +106,9 @@ impl VideoFile {
     }
 }
 
+/// Maps a whole file.
 #[allow(unsafe_code)]
-fn map_file(file: &std::fs::File) -> std::io::Result<Mmap> {
+pub(crate) fn map_file(file: &std::fs::File) -> std::io::Result<Mmap> {
     // SAFETY: dataset files are never written in place (writers build aside and rename), so the
     // mapping's bytes do not change; a file truncated by others while mapped would raise SIGBUS,
     // the accepted risk of every memory-mapped reader.
@@ -231,31 +232,80 @@ impl Run<'_> {
         }
         let from = file.track.samples[sample].offset as usize;
         let slice = Slice { map: Arc::clone(&file.map), range: from..from + bytes.len() };
-        let mut again = match self.decoder.send_data(slice, None, None, None) {
-            Ok(()) => false,
-            Err(re_rav1d::Error::Again) => true,
-            Err(e) => return Err(format!("damaged packet ({e})")),
-        };
-        // A unit with several layers would give several pictures; the last is the one shown.
-        let mut shown = None;
-        loop {
-            match self.decoder.get_picture() {
-                Ok(picture) => shown = Some(picture),
-                Err(re_rav1d::Error::Again) => {
-                    if !again {
-                        break;
-                    }
-                }
-                Err(e) => return Err(format!("damaged packet ({e})")),
-            }
-            if again {
-                again = match self.decoder.send_pending_data() {
-                    Ok(()) => false,
-                    Err(re_rav1d::Error::Again) => true,
-                    Err(e) => return Err(format!("damaged packet ({e})")),
-                };
-            }
-        }
+        let shown = temporal_unit(&mut self.decoder, slice)?;
         shown.ok_or_else(|| "the packet shows no picture".to_owned())
+    }
+}
+
+/// Gives the decoder one temporal unit; the picture that it shows, if any.
+fn temporal_unit(
+    decoder: &mut re_rav1d::Decoder,
+    data: impl AsRef<[u8]> + Send + Sync + 'static,
+) -> std::result::Result<Option<re_rav1d::Picture>, String> {
+    let mut again = match decoder.send_data(data, None, None, None) {
+        Ok(()) => false,
+        Err(re_rav1d::Error::Again) => true,
+        Err(e) => return Err(format!("damaged packet ({e})")),
+    };
+    // A unit with several layers would give several pictures; the last is the one shown.
+    let mut shown = None;
+    loop {
+        match decoder.get_picture() {
+            Ok(picture) => shown = Some(picture),
+            Err(re_rav1d::Error::Again) => {
+                if !again {
+                    break;
+                }
+            }
+            Err(e) => return Err(format!("damaged packet ({e})")),
+        }
+        if again {
+            again = match decoder.send_pending_data() {
+                Ok(()) => false,
+                Err(re_rav1d::Error::Again) => true,
+                Err(e) => return Err(format!("damaged packet ({e})")),
+            };
+        }
+    }
+    Ok(shown)
+}
+
+/// Decodes packets that come one by one, outside any file.
+pub(crate) struct StreamDecoder {
+    decoder: re_rav1d::Decoder,
+    started: bool,
+}
+
+impl StreamDecoder {
+    /// A decoder that waits for a key frame.
+    pub fn new() -> std::result::Result<Self, String> {
+        Ok(Self { decoder: new_decoder()?, started: false })
+    }
+
+    /// Decodes a packet; width, height and RGB of what it shows, if that is `wanted`. `None` also
+    /// before the first key frame.
+    pub fn packet(
+        &mut self,
+        data: Vec<u8>,
+        wanted: bool,
+    ) -> std::result::Result<Option<(usize, usize, Vec<u8>)>, String> {
+        if data.is_empty() {
+            return Err("empty packet".to_owned());
+        }
+        let shown = match temporal_unit(&mut self.decoder, data) {
+            Ok(shown) => shown,
+            // Nothing can be decoded before a sequence header has come.
+            Err(_) if !self.started => return Ok(None),
+            Err(why) => return Err(why),
+        };
+        self.started |= shown.is_some();
+        let Some(picture) = shown else { return Ok(None) };
+        if !wanted {
+            return Ok(None);
+        }
+        let (width, height) = (picture.width() as usize, picture.height() as usize);
+        let mut rgb = vec![0; width * height * 3];
+        to_rgb(&picture, &mut rgb)?;
+        Ok(Some((width, height, rgb)))
     }
 }

@@ -6,13 +6,15 @@
 
 mod decode;
 mod encode;
+mod obu;
 #[cfg(test)]
 mod tests;
 mod yuv;
 
-pub(crate) use decode::{VideoFile, decode_frames};
+pub(crate) use decode::{StreamDecoder, VideoFile, decode_frames, map_file};
 pub(crate) use encode::{EncodedVideo, Segment, SegmentEncoder, TICKS_PER_FRAME};
 pub use encode::{VideoSettings, encode_mp4};
+pub(crate) use obu::{obu_types, with_sequence_header};
 pub(crate) use yuv::I420;
 
 /// Whether two codec names mean the same: LeRobot writes encoders' names as well as codecs'.

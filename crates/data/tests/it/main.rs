@@ -10,6 +10,8 @@ mod doctor;
 mod edit;
 mod export;
 mod foreign;
+mod logs;
+mod logs_oracle;
 mod oracle;
 mod real;
 mod record;

@@ -1,5 +1,7 @@
 //! `embody data`: look at, check and import datasets.
 
+mod logs;
+
 use std::path::Path;
 
 use embody_core::{Error, Result, write_atomic};
@@ -12,7 +14,7 @@ use serde_json::json;
 use super::curate;
 use crate::App;
 use crate::cli::{DataCommand, Decode, Export};
-use crate::ui::{print_data, say};
+use crate::ui::print_data;
 use crate::view;
 
 /// Runs the verb.
@@ -23,35 +25,32 @@ pub fn run(app: &App<'_>, command: &DataCommand) -> Result<()> {
     match command {
         DataCommand::Info { path } => info(app, path),
         DataCommand::Validate { path, decode } => validate(app, path, *decode),
+        DataCommand::Inspect { path, mapping } => logs::inspect(app, path, mapping.as_deref()),
         DataCommand::Import { source, target, how } => {
             let options = ImportOptions {
                 fps: how.fps,
                 task: how.task.clone(),
                 robot_type: how.robot.clone(),
                 rename: how.rename.clone(),
+                map: how.map.clone(),
+                drop_streams: how.drop_streams,
                 threads: app.config.threads,
                 ..ImportOptions::default()
             };
             let report = embody_data::import(source, target, options, app.task)?;
-            if app.json {
-                print_data(&json!(report).to_string());
-            } else {
-                for note in &report.notes {
-                    say(&note.to_string());
-                }
-                print_data(&format!(
-                    "{}: {} episodes, {} frames, version {}",
-                    target.display(),
-                    report.episodes,
-                    report.frames,
-                    report.version.short()
-                ));
-            }
+            logs::imported(app, target, &report);
+            Ok(())
+        }
+        DataCommand::Resample { source, target, fps, map } => {
+            let options = ImportOptions { map: map.clone(), ..ImportOptions::default() };
+            let report = embody_data::resample(source, target, *fps, &options, app.task)?;
+            logs::imported(app, target, &report);
             Ok(())
         }
         DataCommand::Export { source, target, format, without, no_pictures } => {
             let format = match format {
                 Export::Hdf5 => ExportFormat::Hdf5,
+                Export::Mcap => ExportFormat::Mcap,
                 Export::Parquet => ExportFormat::Parquet,
                 Export::Zarr => ExportFormat::Zarr,
             };

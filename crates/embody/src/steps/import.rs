@@ -30,6 +30,9 @@ struct Params {
     /// Columns and the features that they become, as in `embody data import --rename`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     rename: Vec<(String, String)>,
+    /// For message logs: the mapping from topics to features.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    map: Option<PathBuf>,
 }
 
 /// What came out.
@@ -71,11 +74,12 @@ impl StepKind for Import {
     }
 
     fn about(&self) -> &'static str {
-        "import a recording (LeRobot, RLDS, HDF5, Zarr): path, fps, task, robot, rename"
+        "import a recording (LeRobot, RLDS, HDF5, Zarr; message logs with map): path, fps, task, robot, \
+         rename, map"
     }
 
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn resolve(&self, step: &Step) -> Result<Value> {
@@ -83,23 +87,26 @@ impl StepKind for Import {
             // Where it lies does not matter; its content is part of the key.
             if let Some(map) = value.as_object_mut() {
                 map.remove("path");
+                map.remove("map");
             }
             value
         })
     }
 
     fn external_inputs(&self, step: &Step) -> Result<Vec<PathBuf>> {
-        Ok(vec![params(step)?.path])
+        let Params { path, map, .. } = params(step)?;
+        Ok([path].into_iter().chain(map).collect())
     }
 
     fn run(&self, ctx: &StepContext<'_>) -> Result<StepOutput> {
-        let Params { path, fps, task, robot, rename } = params(ctx.step)?;
+        let Params { path, fps, task, robot, rename, map } = params(ctx.step)?;
         let target = ctx.dir.join(DATASET);
         let options = ImportOptions {
             fps,
             task,
             robot_type: robot,
             rename,
+            map,
             threads: ctx.threads,
             ..ImportOptions::default()
         };

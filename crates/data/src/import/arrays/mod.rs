@@ -170,6 +170,7 @@ pub(super) fn record(
         source_version,
         version: report.version,
         notes: recording.notes,
+        streams: Vec::new(),
     })
 }
 
