@@ -349,7 +349,7 @@ fn run(
     }
     let episode = &source.dataset.episodes()[number];
     let begins = rows.first().map_or(0, |r| r.0);
-    let steady = rows.windows(2).all(|w| w[1].0 == w[0].0 + 1);
+    let steady = rows.windows(2).all(|w| w[1].0 == w[0].0.wrapping_add(1));
     if all == episode.length || (steady && begins < 0) {
         log.done(at(Finding::note("frame-index", "frames numbered anew")));
         return 0..all;
@@ -357,7 +357,7 @@ fn run(
     let mut best = 0..0;
     let mut start = 0;
     for i in 1..=all {
-        if i == all || rows[i].0 != rows[i - 1].0 + 1 {
+        if i == all || rows[i].0 != rows[i - 1].0.wrapping_add(1) {
             if i - start > best.len() && rows[start].0 >= 0 {
                 best = start..i;
             }

@@ -22,6 +22,9 @@ use crate::format::{Info, TableFile, data_schema};
 /// Compressions that are tried: which one was used stood in the footer.
 const TRIED: [Compression; 2] = [Compression::SNAPPY, Compression::UNCOMPRESSED];
 
+/// Bytes of an uncompressed page; writers make them of about one mebibyte.
+const LARGEST_PAGE: usize = 1 << 28;
+
 /// Writes `path` with a footer to `to`: the row groups that are whole, one per entry of `lengths`.
 /// Gives the opened table and the number of row groups; or why there is nothing to save.
 pub(super) fn complete(
@@ -193,7 +196,8 @@ impl PageHeader {
                 _ => thrift.skip(kind, 0)?,
             }
         }
-        ((0..=3).contains(&page.kind) && page.values > 0).then_some((page, thrift.at))
+        let sound = (0..=3).contains(&page.kind) && page.values > 0;
+        (sound && page.uncompressed <= LARGEST_PAGE).then_some((page, thrift.at))
     }
 }
 

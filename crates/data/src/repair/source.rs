@@ -254,6 +254,10 @@ impl Source {
 fn description(root: &Path, log: &mut Log) -> Result<(FormatVersion, Info)> {
     let path = root.join("meta/info.json");
     let mut value: serde_json::Value = read_json(&path)?;
+    if !value.is_object() {
+        let why = "it is no description of a dataset".to_owned();
+        return Err(DataError::Json { path, why }.into());
+    }
     let says = value["codebase_version"].as_str().unwrap_or("none").to_owned();
     let (old, new) =
         (root.join("meta/episodes.jsonl").is_file(), root.join("meta/episodes").is_dir());

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use embody_data::{
     Dataset, FrameSource, ImportOptions, LeRobotRecorder, ProcessOptions, SourceOptions,
-    ValidateOptions, ValidationReport, import, process, validate,
+    ValidateOptions, ValidationReport, diff, import, process, repair, validate,
 };
 
 use crate::common::{copy_tree, record, with_task};
@@ -312,5 +312,11 @@ fn mutated_files_never_panic() {
         // Whatever comes of it, it is an answer.
         with_task(|t| validate(copy.path(), &ValidateOptions::default(), t)).ok();
         with_task(|t| FrameSource::open(copy.path(), &SourceOptions::default(), t)).ok();
+        with_task(|t| diff(&set.root(), copy.path(), t)).ok();
+        let mended = tempfile::tempdir().unwrap();
+        let target = mended.path().join("set");
+        if with_task(|t| repair(copy.path(), &target, false, t)).is_ok() {
+            Dataset::open(&target).unwrap();
+        }
     }
 }

@@ -163,6 +163,37 @@ fn what_is_recovered_equals_what_would_have_been_recorded() {
     assert_eq!(hash_tree(&target, &skip).unwrap(), hash_tree(&whole, &skip).unwrap());
 }
 
+/// What the journal costs: seconds to record with it and without, taken in turns. Only where
+/// `EMBODY_BARS` is set, on a machine that does nothing else.
+#[test]
+fn the_journal_costs_little() {
+    if std::env::var_os("EMBODY_BARS").is_none() {
+        println!("skipped: EMBODY_BARS is not set");
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let mut seconds = [Vec::new(), Vec::new()];
+    for round in 0..10 {
+        let target = home.path().join(format!("set{round}"));
+        let start = std::time::Instant::now();
+        let mut recorder = match round % 2 {
+            0 => LeRobotRecorder::without_journal(&target, spec(2)).unwrap(),
+            _ => LeRobotRecorder::create(&target, spec(2)).unwrap(),
+        };
+        for e in 0..4 {
+            recorder.begin_episode("t").unwrap();
+            (0..150).for_each(|t| common::add_frame(&mut recorder, e, t, 150).unwrap());
+            recorder.save_episode(EpisodeOutcome::default()).unwrap();
+        }
+        recorder.finish().unwrap();
+        seconds[round % 2].push(start.elapsed().as_secs_f64());
+    }
+    // The quickest of each: the others were disturbed.
+    let [without, with] = seconds.map(|s| s.into_iter().fold(f64::INFINITY, f64::min));
+    println!("600 frames: {without:.3} s without the journal, {with:.3} s with it");
+    assert!(with < 1.1 * without, "{with} against {without} s");
+}
+
 #[test]
 fn batches_hold_windows_and_pictures() {
     let home = tempfile::tempdir().unwrap();
