@@ -310,3 +310,72 @@ fn columns_are_renamed_joined_and_left_out() {
     let error = run(&[("steps/action", "task")]).unwrap_err();
     assert!(error.to_string().contains("can't be the instruction"), "{error}");
 }
+
+/// A robomimic file of two episodes of 4 frames; the second has `rows` states of `width` numbers.
+fn robomimic(path: &Path, rows: usize, width: usize) {
+    let mut file = hdf5_pure::FileBuilder::new();
+    let mut data = file.create_group("data");
+    for (demo, rows, width) in [("demo_0", 4, 3), ("demo_1", rows, width)] {
+        let mut group = data.create_group(demo);
+        let shape = |n: usize, w: usize| [n as u64, w as u64];
+        group.create_dataset("actions").with_f32_data(&[0.5; 8]).with_shape(&shape(4, 2));
+        let mut obs = group.create_group("obs");
+        let state = vec![0.25f64; rows * width];
+        obs.create_dataset("state").with_f64_data(&state).with_shape(&shape(rows, width));
+        group.add_group(obs.finish());
+        data.add_group(group.finish());
+    }
+    file.add_group(data.finish());
+    file.write(path).unwrap();
+}
+
+#[test]
+fn ragged_hdf5_names_the_episode() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("demos.hdf5");
+    robomimic(&path, 4, 3);
+    let report = try_import(&path).unwrap();
+    assert_eq!((report.episodes, report.frames), (2, 8));
+    for (rows, width, why) in [
+        (5, 3, "it has 5 rows, actions has 4"),
+        (4, 2, "it holds Float64 [2], the first episode Float64 [3]"),
+    ] {
+        robomimic(&path, rows, width);
+        let error = try_import(&path).unwrap_err().to_string();
+        assert_eq!(error, format!("{}: data/demo_1/obs/state: {why}", path.display()));
+    }
+}
+
+#[test]
+fn a_zarr_store_with_a_piece_missing_names_it() {
+    let home = tempfile::tempdir().unwrap();
+    let root = home.path().join("set");
+    record(&root, &[6, 9], 2);
+    let store = home.path().join("set.zarr");
+    let options = ExportOptions { no_pictures: true, ..ExportOptions::default() };
+    let fresh = || {
+        with_task(|t| export(&root, &store, ExportFormat::Zarr, &options, t).unwrap());
+    };
+    fresh();
+    fs::remove_file(store.join("data/action/0.0")).unwrap();
+    let error = try_import(&store).unwrap_err().to_string();
+    assert!(
+        error.ends_with("data/action/0.0: the chunk is missing, and the array has no fill value")
+    );
+    // With a fill value a chunk may be missing; it is told.
+    let meta = store.join("data/action/.zarray");
+    let text = fs::read_to_string(&meta).unwrap();
+    fs::write(&meta, text.replace("\"fill_value\":null", "\"fill_value\":0.5")).unwrap();
+    let report = try_import(&store).unwrap();
+    assert!(
+        report.notes.iter().any(|n| n.code == "chunks-missing" && n.message.contains("1 of 1"))
+    );
+    fresh();
+    fs::write(&meta, text.replace("[15,3]", "[14,3]")).unwrap();
+    let error = try_import(&store).unwrap_err().to_string();
+    assert!(error.contains("it has 14 rows, the episodes have 15 frames"), "{error}");
+    fresh();
+    fs::remove_dir_all(store.join("meta")).unwrap();
+    let error = try_import(&store).unwrap_err().to_string();
+    assert!(error.contains("meta/episode_ends: it is missing"), "{error}");
+}

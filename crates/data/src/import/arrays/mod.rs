@@ -260,7 +260,9 @@ fn record_frame(
         let shape = &plan.features[&target.key].shape;
         frame.push((&target.key, FrameValue::Array(ArrayView { shape, data })));
     }
-    recorder.add_values(&frame)
+    recorder
+        .add_values(&frame)
+        .map_err(|e| e.with_hint("mend the recording, or leave the column out: --rename COLUMN="))
 }
 
 /// Says that a file of a foreign recording is wrong: `place` is the episode and column.
