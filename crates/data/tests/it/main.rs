@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod common;
+mod log_episodes;
 mod logs;
 mod logs_oracle;
 mod oracle;
