@@ -82,8 +82,11 @@ impl AtomicDir {
             fs::rename(&self.staging, &self.target).at("put in place", &self.target)?;
         }
         self.committed = true;
-        if let Some(parent) = self.target.parent() {
+        // The parent of a bare name is the empty path, which is no folder to open.
+        if let Some(parent) = self.target.parent().filter(|p| !p.as_os_str().is_empty()) {
             sync_dir(parent)?;
+        } else {
+            sync_dir(Path::new("."))?;
         }
         Ok(self.target.clone())
     }

@@ -38,8 +38,13 @@ pub(crate) fn propose(inspection: &Inspection) -> String {
     text.push_str("[episodes]\nby = \"file\"  # or \"gap\" with gap_secs, \"topic\" with topic, field, begin\n");
     feature(&mut text, "observation.state", "linear", &states);
     feature(&mut text, "action", "latest", &actions);
+    let mut names: Vec<String> = Vec::new();
     for camera in cameras {
-        let name = camera_name(&camera.topic);
+        let mut name = camera_name(&camera.topic);
+        while names.contains(&name) {
+            name.push_str("_again");
+        }
+        names.push(name.clone());
         let _ = write!(
             text,
             "\n[cameras.{}]\ntopic = {}\nmethod = \"nearest\"\nmax_age_secs = 0.5\n",

@@ -216,3 +216,37 @@ fn pictures_of_every_layout_become_rgb() {
     let short = camera.picture(&send("rgb8", 3, &[0; 5]), true).expect_err("refused");
     assert!(short.contains("does not fit"), "{short}");
 }
+
+/// Where `EMBODY_ROSBAGS_PYTHON` names a Python with Pillow, it is the judge of JPEG and PNG.
+#[test]
+fn stills_decode_as_pillow_sees_them() {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+    let Some(python) = std::env::var_os("EMBODY_ROSBAGS_PYTHON") else {
+        println!("skipped: EMBODY_ROSBAGS_PYTHON is not set");
+        return;
+    };
+    let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle/logs_flat.py");
+    let done = std::process::Command::new(python).arg(script).arg("stills").output().expect("runs");
+    let stills: Vec<BTreeMap<String, String>> =
+        serde_json::from_slice(&done.stdout).expect("an answer in JSON");
+    assert_eq!(stills.len(), 6);
+    let mut json = channel(Encoding::Json, "");
+    json.type_name = "foxglove.CompressedImage".to_owned();
+    let decoder = Decoder::new(&json).expect("decoder");
+    let mut camera = Camera::new(&json.type_name, &decoder).expect("a camera");
+    for still in stills {
+        let name = &still["name"];
+        let message = serde_json::json!({"format": "x", "data": still["data"]}).to_string();
+        let picture = camera.picture(message.as_bytes(), true).expect(name).expect("shown");
+        let seen = STANDARD.decode(&still["rgb"]).expect("base64");
+        assert_eq!((picture.width, picture.height, picture.rgb.len()), (37, 21, seen.len()));
+        let off = picture.rgb.iter().zip(&seen).map(|(a, b)| a.abs_diff(*b)).max().unwrap_or(0);
+        assert!(off <= if name.starts_with("PNG") { 0 } else { 4 }, "{name} is off by {off}");
+        // Cut short, it is an error, never half a picture.
+        let data = STANDARD.decode(&still["data"]).expect("base64");
+        let half = STANDARD.encode(&data[..data.len() / 2]);
+        let message = serde_json::json!({"format": "x", "data": half}).to_string();
+        assert!(camera.picture(message.as_bytes(), true).is_err(), "half of {name}");
+    }
+}

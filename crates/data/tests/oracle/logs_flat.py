@@ -4,6 +4,7 @@ usage: logs_flat.py bag PATH            rosbags: ROS 1 and ROS 2 bags
        logs_flat.py ulog PATH           pyulog
        logs_flat.py mcap FOLDER         writes MCAP files of every encoding there, and what is in them
        logs_flat.py defs NAME...        definitions of the common types
+       logs_flat.py stills              a JPEG and PNGs, and what Pillow sees in them
 """
 
 import dataclasses
@@ -202,5 +203,22 @@ def defs(names):
     return known
 
 
+def stills():
+    import base64
+    import io
+
+    from PIL import Image
+
+    base = Image.new("RGB", (37, 21))
+    base.putdata([(x * 6, y * 12, (x + y) * 4) for y in range(21) for x in range(37)])
+    out = []
+    for mode, kind, options in (("RGB", "JPEG", {"quality": 95}), ("L", "JPEG", {}), ("RGB", "PNG", {}), ("RGBA", "PNG", {}), ("L", "PNG", {}), ("P", "PNG", {})):
+        file = io.BytesIO()
+        base.convert(mode).save(file, kind, **options)
+        seen = Image.open(io.BytesIO(file.getvalue())).convert("RGB")
+        out.append({"name": f"{kind} {mode}", "data": base64.b64encode(file.getvalue()).decode(), "rgb": base64.b64encode(seen.tobytes()).decode()})
+    return out
+
+
 what, *rest = sys.argv[1:]
-print(json.dumps({"bag": lambda: bag(rest[0]), "ulog": lambda: ulog(rest[0]), "mcap": lambda: mcap(rest[0]), "defs": lambda: defs(rest)}[what]()))
+print(json.dumps({"bag": lambda: bag(rest[0]), "ulog": lambda: ulog(rest[0]), "mcap": lambda: mcap(rest[0]), "defs": lambda: defs(rest), "stills": stills}[what]()))

@@ -33,6 +33,8 @@ struct Segment {
     to: i64,
     /// Whether values from before `from` may be held.
     open: bool,
+    /// Whether its ends are known to be right: kept streams say them.
+    fixed: bool,
 }
 
 /// Cuts a surveyed log into episodes.
@@ -54,8 +56,8 @@ pub(super) fn episodes(log: &Log, survey: &mut Survey, mapping: &Mapping) -> Res
 fn segments(survey: &Survey, mapping: &Mapping) -> Vec<Segment> {
     match mapping.episodes.by {
         EpisodesBy::File => vec![match window_of(survey) {
-            Some((from, to)) => Segment { from, to, open: true },
-            None => Segment { from: i64::MIN, to: i64::MAX, open: false },
+            Some((from, to)) => Segment { from, to, open: true, fixed: true },
+            None => Segment { from: i64::MIN, to: i64::MAX, open: false, fixed: false },
         }],
         EpisodesBy::Gap => {
             let gap = (mapping.episodes.gap_secs.unwrap_or(1.0) * 1e9).min(9e18) as i64;
@@ -71,7 +73,7 @@ fn segments(survey: &Survey, mapping: &Mapping) -> Vec<Segment> {
             for time in times {
                 match out.last_mut() {
                     Some(last) if time.saturating_sub(last.to) <= gap => last.to = time,
-                    _ => out.push(Segment { from: time, to: time, open: false }),
+                    _ => out.push(Segment { from: time, to: time, open: false, fixed: false }),
                 }
             }
             out
@@ -84,14 +86,16 @@ fn segments(survey: &Survey, mapping: &Mapping) -> Vec<Segment> {
                 let begins = begin.as_ref().is_some_and(|b| same(b, value));
                 let ends = end.as_ref().map_or(!begins, |e| same(e, value));
                 if let Some(from) = open.filter(|_| ends) {
-                    out.push(Segment { from, to: *time, open: true });
+                    // What is at the very time of the end is no longer part of it.
+                    let to = time.saturating_sub(1);
+                    out.push(Segment { from, to, open: true, fixed: false });
                     open = None;
                 }
                 if begins && open.is_none() {
                     open = Some(*time);
                 }
             }
-            out.extend(open.map(|from| Segment { from, to: i64::MAX, open: true }));
+            out.extend(open.map(|from| Segment { from, to: i64::MAX, open: true, fixed: false }));
             out
         }
     }
@@ -145,6 +149,9 @@ fn window(survey: &Survey, segment: &Segment) -> std::result::Result<(i64, i64),
         };
         end = end.min(until);
         bounded = true;
+    }
+    if segment.fixed {
+        return Ok((segment.from, segment.to));
     }
     if !bounded {
         end = end.min(last_any);
