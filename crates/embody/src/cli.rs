@@ -109,7 +109,7 @@ pub enum DataCommand {
         /// The dataset's folder
         path: PathBuf,
     },
-    /// Check a dataset: counts, ranges, timestamps, video against table; `doctor` is another name
+    /// Check a dataset: counts, ranges, timestamps, video against table
     #[command(visible_alias = "doctor")]
     Validate {
         /// The dataset's folder

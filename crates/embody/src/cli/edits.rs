@@ -112,7 +112,8 @@ pub enum EditCommand {
     /// Put a kept version back as a dataset
     Checkout {
         /// The version: the first digits of its hash
-        version: String,
+        #[arg(value_name = "VERSION")]
+        name: String,
         /// Folder to write
         target: PathBuf,
         /// Take it from the store beside this dataset [default: beside TARGET]

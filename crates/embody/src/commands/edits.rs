@@ -64,9 +64,9 @@ pub fn run(app: &App<'_>, command: &EditCommand) -> Result<()> {
             Ok(())
         }
         EditCommand::Versions { path, forget } => versions(app, path, forget.as_deref()),
-        EditCommand::Checkout { version, target, from } => {
+        EditCommand::Checkout { name, target, from } => {
             let store = Versions::beside(from.as_deref().unwrap_or(target))?;
-            let manifest = store.checkout(version, target, app.task)?;
+            let manifest = store.checkout(name, target, app.task)?;
             if app.json {
                 print_data(&json!(manifest).to_string());
             } else {
