@@ -13,7 +13,7 @@ const TORN_PREFIX: &str = ".tmp-";
 /// # Errors
 /// Any I/O error, naming `path`; the temporary file is removed then.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
-    let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let parent = folder_of(path);
     fs::create_dir_all(parent).at("create folder", parent)?;
     let mut builder = tempfile::Builder::new();
     builder.prefix(TORN_PREFIX);
@@ -82,12 +82,7 @@ impl AtomicDir {
             fs::rename(&self.staging, &self.target).at("put in place", &self.target)?;
         }
         self.committed = true;
-        // The parent of a bare name is the empty path, which is no folder to open.
-        if let Some(parent) = self.target.parent().filter(|p| !p.as_os_str().is_empty()) {
-            sync_dir(parent)?;
-        } else {
-            sync_dir(Path::new("."))?;
-        }
+        sync_dir(folder_of(&self.target))?;
         Ok(self.target.clone())
     }
 
@@ -132,6 +127,11 @@ fn sync_tree(dir: &Path) -> Result<()> {
     sync_dir(dir)
 }
 
+/// The folder that holds `path`; the working folder for a bare name.
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 fn sync_dir(dir: &Path) -> Result<()> {
     // Only Unix can flush a folder's entries; elsewhere the rename itself has to do.
     #[cfg(unix)]
@@ -168,6 +168,12 @@ mod tests {
         let second = AtomicDir::begin(&target, true).expect("begin");
         assert!(second.path().join("in/whole").exists());
         assert!(!second.path().join("in/.tmp-torn").exists());
+    }
+
+    #[test]
+    fn a_bare_name_lies_in_the_working_folder() {
+        assert_eq!(folder_of(Path::new("version")), Path::new("."));
+        assert_eq!(folder_of(Path::new("runs/version")), Path::new("runs"));
     }
 
     #[test]

@@ -165,7 +165,8 @@ mod tests {
             _ => (((t - 30) as f64) * std::f64::consts::PI / 30.0).sin().abs(),
         };
         let speeds: Vec<f64> = (0..149).map(speed).collect();
-        let found = segments(150, &[0..30], &[100], &[], &speeds, 30.0);
+        let idle = 0..30;
+        let found = segments(150, std::slice::from_ref(&idle), &[100], &[], &speeds, 30.0);
         assert_eq!(
             plain(&found),
             [

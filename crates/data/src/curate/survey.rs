@@ -502,7 +502,8 @@ impl<'a> Frame<'a> {
             .find(|k| self.extents.contains_key(*k));
         let drift = key.map(|key| {
             let names = self.names(key);
-            let found = drift::drift(&starts, &self.extents[key].ranges());
+            let hands = gripper::gripper_dimensions(&names);
+            let found = drift::drift(&starts, &self.extents[key].ranges(), &hands);
             let measures = |d: drift::Drift| DriftMeasures {
                 feature: key.clone(),
                 dimension: names.get(d.dimension).cloned().unwrap_or_default(),

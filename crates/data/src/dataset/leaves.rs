@@ -64,7 +64,7 @@ impl Leaves {
                 }
                 DataType::FixedSizeList(_, width) => {
                     let (list, width) = (values.as_fixed_size_list(), (*width).max(0) as usize);
-                    let from = list.value_offset_at(0).max(0) as usize;
+                    let from = list.value_offset_at(0);
                     offsets.iter_mut().for_each(|o| *o = from + *o * width);
                     Arc::clone(list.values())
                 }

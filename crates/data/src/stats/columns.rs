@@ -74,7 +74,9 @@ fn groups(dataset: &Dataset, rows: usize, budget: usize) -> Vec<Vec<Piece<'_>>> 
             let to = (from + room).min(spec.numel());
             left -= (to - from) * rows * 8;
             let piece = Piece { key, dims: from..to, first: from == 0 };
-            out.last_mut().map(|group| group.push(piece));
+            if let Some(group) = out.last_mut() {
+                group.push(piece);
+            }
             from = to;
         }
     }
@@ -132,6 +134,9 @@ impl Column {
     }
 }
 
+/// The columns of an episode, in the order of a group, with moments where they are gathered.
+type Table = Vec<(Array, Option<Moments>)>;
+
 type Found<'a> = IndexMap<&'a str, (Option<Moments>, Vec<[f64; 5]>)>;
 
 fn read_group<'a>(
@@ -148,7 +153,7 @@ fn read_group<'a>(
     while !rest.is_empty() {
         let (batch, after) = rest.split_at(batch_len(dataset, rest));
         rest = after;
-        let tables: Result<Vec<Vec<(Array, Option<Moments>)>>> = batch
+        let tables: Result<Vec<Table>> = batch
             .par_iter()
             .map(|&episode| {
                 task.cancel.check()?;

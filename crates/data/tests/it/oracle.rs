@@ -257,10 +257,11 @@ fn statistics_equal_lerobots_where_those_are_exact() {
         let stats = &ours[key];
         close(key, "min", &stats.min, 0.0);
         close(key, "max", &stats.max, 0.0);
-        // LeRobot sums float32 values in float64 as well, in another order.
-        close(key, "mean", &stats.mean, 1e-6);
-        close(key, "std", &stats.std, 1e-5);
-        // NumPy's exact quantiles of the same values.
+        // LeRobot runs sums of squares in float32: its moments are near, NumPy's in float64 equal.
+        close(key, "mean", &stats.mean, 1e-4);
+        close(key, "std", &stats.std, 1e-2);
+        close(key, "exact_mean", &stats.mean, 1e-9);
+        close(key, "exact_std", &stats.std, 1e-9);
         for (name, values) in [("q01", &stats.q01), ("q50", &stats.q50), ("q99", &stats.q99)] {
             close(key, &format!("exact_{name}"), values, 1e-9);
         }

@@ -1,4 +1,4 @@
-"""Statistics of a dataset by LeRobot's own code, and NumPy's exact quantiles of the same values.
+"""Statistics of a dataset by LeRobot's own code, and NumPy's of the same values in float64.
 
 usage: stats_theirs.py ROOT [pictures]
 Prints one JSON line: {"stats": {key: {min, max, mean, std, exact_q01, ...}}, "seconds", "episodes"}.
@@ -39,6 +39,7 @@ out = {}
 for key in features:
     values = np.asarray(table[key], dtype=np.float64).reshape(len(dataset), -1)
     out[key] = {n: np.asarray(stats[key][n]).flatten().tolist() for n in ("min", "max", "mean", "std")}
+    out[key]["exact_mean"], out[key]["exact_std"] = values.mean(axis=0).tolist(), values.std(axis=0).tolist()
     for q in (0.01, 0.1, 0.5, 0.9, 0.99):
         out[key][f"exact_q{int(q * 100):02d}"] = np.quantile(values, q, axis=0).tolist()
 print(json.dumps({"stats": out, "seconds": seconds, "episodes": dataset.num_episodes}))

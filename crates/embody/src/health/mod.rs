@@ -93,6 +93,7 @@ fn summary(plan: &Plan, findings: &[embody_data::Finding]) -> String {
     };
     let drift = match plan.drift.len() {
         0 => String::new(),
+        1 => " The start pose drifts in one dimension.".to_owned(),
         n => format!(" The start pose drifts in {n} dimensions."),
     };
     format!(
@@ -127,7 +128,11 @@ fn headline(plan: &Plan, dataset: &Dataset) -> Vec<Headline> {
         line(
             "quality, median",
             format!("{:.2}", scores.get(scores.len() / 2).copied().unwrap_or(0.0)),
-            format!("lowest {:.2}, highest 1", scores.first().copied().unwrap_or(0.0)),
+            format!(
+                "lowest {:.2}, highest {:.2}",
+                scores.first().copied().unwrap_or(0.0),
+                scores.last().copied().unwrap_or(0.0)
+            ),
             Tone::Neutral,
         ),
         line("with remarks", flagged.to_string(), "to be looked at".into(), tone),

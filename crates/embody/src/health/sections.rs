@@ -27,11 +27,11 @@ pub fn holdings(dataset: &Dataset, plan: &Plan) -> Section {
         KeyValue::new("layout", format!("LeRobotDataset {}", dataset.format().as_str())),
     ];
     rows.extend(dataset.tasks().iter().map(|t| KeyValue::new("instruction", t.clone())));
-    for (key, spec) in &info.features {
+    let feature = |(key, spec): (&String, &embody_core::FeatureSpec)| -> Vec<Cell> {
         let shape = spec.shape.iter().map(usize::to_string).collect::<Vec<_>>().join(" × ");
         let dtype = format!("{:?}", spec.dtype).to_lowercase();
-        rows.push(KeyValue::new(key.clone(), format!("{dtype}, {shape}")));
-    }
+        vec![key.as_str().into(), dtype.into(), shape.into()]
+    };
     let split = |(name, range): (&String, &String)| -> Vec<Cell> {
         let episodes = info.split(name).unwrap_or_default();
         let end = episodes.end.min(plan.episodes.len());
@@ -43,6 +43,11 @@ pub fn holdings(dataset: &Dataset, plan: &Plan) -> Section {
         intro: String::new(),
         blocks: vec![
             Block::KeyValues(KeyValues { rows, ..Default::default() }),
+            Block::Table(Table {
+                caption: "Features".into(),
+                columns: vec![Column::new("key").code(), Column::new("type"), Column::new("shape")],
+                rows: info.features.iter().map(feature).collect(),
+            }),
             Block::Table(Table {
                 caption: "Splits".into(),
                 columns: ["split", "range", "episodes", "frames"].map(Column::new).to_vec(),

@@ -8,8 +8,8 @@
 
 use crate::curate::series::{Series, median};
 
-/// Standard normal value that |z| must pass: p = 0.001, two-sided.
-const Z: f64 = 3.29;
+/// Standard normal value that |z| must pass: p = 0.0001, two-sided, because every dimension is tested.
+const Z: f64 = 3.89;
 /// Smallest shift that counts, fraction of the range.
 const SHIFT: f64 = 0.03;
 /// Fewest episodes from which a trend is claimed.
@@ -41,11 +41,14 @@ pub(crate) fn start_pose(series: &Series) -> Vec<f64> {
         .collect()
 }
 
-/// Dimensions that drift; `starts` are the start poses by episode (empty where there is none).
-pub(crate) fn drift(starts: &[Vec<f64>], ranges: &[f64]) -> Vec<Drift> {
+/// Dimensions that drift, but for those to `skip` (hands are where the last task left them); `starts`
+/// are the start poses by episode (empty where there is none).
+pub(crate) fn drift(starts: &[Vec<f64>], ranges: &[f64], skip: &[usize]) -> Vec<Drift> {
     let step = starts.len().div_ceil(MOST).max(1);
     let mut out = Vec::new();
-    for (dimension, range) in ranges.iter().enumerate().filter(|(_, r)| **r > 0.0) {
+    for (dimension, range) in
+        ranges.iter().enumerate().filter(|(d, r)| **r > 0.0 && !skip.contains(d))
+    {
         let points: Vec<(f64, f64)> = starts
             .iter()
             .enumerate()
@@ -108,12 +111,13 @@ mod tests {
     fn a_slow_shift_is_found_with_its_size_and_noise_is_not() {
         let starts: Vec<Vec<f64>> =
             (0..60).map(|e| vec![0.02 * noise(e), 0.002 * e as f64 + 0.02 * noise(e)]).collect();
-        let found = drift(&starts, &[1.0, 1.0]);
+        let found = drift(&starts, &[1.0, 1.0], &[]);
         assert_eq!(found.len(), 1, "{found:?}");
         assert_eq!(found[0].dimension, 1);
         assert!((found[0].shift - 0.118).abs() < 0.012 && found[0].z > 5.0, "{found:?}");
-        assert!(drift(&starts[..7], &[1.0, 1.0]).is_empty(), "too few episodes");
-        assert!(drift(&vec![vec![1.0]; 40], &[1.0]).is_empty(), "nothing moves");
+        assert!(drift(&starts[..7], &[1.0, 1.0], &[]).is_empty(), "too few episodes");
+        assert!(drift(&vec![vec![1.0]; 40], &[1.0], &[]).is_empty(), "nothing moves");
+        assert!(drift(&starts, &[1.0, 1.0], &[1]).is_empty(), "a skipped dimension");
     }
 
     #[test]
