@@ -158,7 +158,7 @@ fn the_page_gets_numbers_events_and_video() {
     };
     let expected: Vec<f64> = (0..9).map(|t| f64::from(t) + 0.5).collect();
     assert_eq!(named("action", "shoulder"), serde_json::json!(expected));
-    assert_eq!(named("observation.state", "gripper"), serde_json::json!([1.0; 9]));
+    assert_eq!(named("observation.state", "gripper"), serde_json::json!(vec![1.0; 9]));
     assert_eq!(one["events"], serde_json::json!([{ "frame": 4, "what": "next.done" }]));
 
     let path = format!("/api/episodes/1/video/{CAMERA}");
