@@ -259,7 +259,7 @@ impl Mcap {
         merge(&self.places, &|i| self.load(i, wanted), take)
     }
 
-    fn load(&self, i: usize, wanted: &[bool]) -> std::result::Result<Loaded<'_>, Finding> {
+    fn load(&self, i: usize, wanted: &[bool]) -> std::result::Result<Loaded<'_>, Box<Finding>> {
         let chunk = &self.chunks[i];
         let part = &self.files[chunk.file];
         let bytes =

@@ -42,7 +42,7 @@ pub(super) struct Loaded<'a> {
 /// wrong with it.
 pub(super) fn merge<'a>(
     places: &[Place],
-    load: &dyn Fn(usize) -> std::result::Result<Loaded<'a>, Finding>,
+    load: &dyn Fn(usize) -> std::result::Result<Loaded<'a>, Box<Finding>>,
     take: &mut Take<'_>,
 ) -> Result<Vec<Finding>> {
     let mut order: Vec<usize> = (0..places.len()).collect();
@@ -66,7 +66,7 @@ pub(super) fn merge<'a>(
                         open.insert(chunk, loaded);
                     }
                 }
-                Err(finding) => findings.push(finding),
+                Err(finding) => findings.push(*finding),
             }
         }
         let Some(Reverse((_, chunk, at))) = heap.pop() else { break };

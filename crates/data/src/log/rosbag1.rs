@@ -241,7 +241,7 @@ impl Rosbag1 {
         place.unwrap_or(Place { start: i64::MIN, end: i64::MIN })
     }
 
-    fn load(&self, i: usize, wanted: &[bool]) -> std::result::Result<Loaded<'_>, Finding> {
+    fn load(&self, i: usize, wanted: &[bool]) -> std::result::Result<Loaded<'_>, Box<Finding>> {
         let chunk = &self.chunks[i];
         let bytes = self.unpack(chunk).map_err(|why| self.bytes.chunk(chunk.at, &why))?;
         let mut entries = Vec::new();

@@ -31,7 +31,7 @@ fn message() -> Vec<u8> {
     out.push(4);
     // Two points; alignment counts from behind the header of four bytes.
     let pad = |out: &mut Vec<u8>, size: usize| {
-        while (out.len() - 4) % size != 0 {
+        while !(out.len() - 4).is_multiple_of(size) {
             out.push(0);
         }
     };
@@ -190,7 +190,7 @@ fn pictures_of_every_layout_become_rgb() {
     let send = |encoding: &str, step: u32, data: &[u8]| {
         let mut out = CdrWriter::new().time(0).text("").long(2).long(1).text(encoding).finish();
         out.push(0);
-        while (out.len() - 4) % 4 != 0 {
+        while !(out.len() - 4).is_multiple_of(4) {
             out.push(0);
         }
         out.extend(step.to_le_bytes());

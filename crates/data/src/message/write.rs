@@ -10,7 +10,7 @@ impl CdrWriter {
 
     /// Aligns to `size`, counted from behind the four bytes of the header.
     fn pad(&mut self, size: usize) {
-        while (self.0.len() - 4) % size != 0 {
+        while !(self.0.len() - 4).is_multiple_of(size) {
             self.0.push(0);
         }
     }

@@ -4,7 +4,7 @@ usage: logs_flat.py bag PATH            rosbags: ROS 1 and ROS 2 bags
        logs_flat.py ulog PATH           pyulog
        logs_flat.py mcap FOLDER         writes MCAP files of every encoding there, and what is in them
        logs_flat.py defs NAME...        definitions of the common types
-       logs_flat.py stills              a JPEG and PNGs, and what Pillow sees in them
+       logs_flat.py stills              a JPEG and PNG files, and what Pillow sees in them
 """
 
 import dataclasses

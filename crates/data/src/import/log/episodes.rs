@@ -252,10 +252,11 @@ fn runs(
     start: i64,
 ) -> Result<Vec<Range<usize>>> {
     let stale = |k: usize| survey.parts.iter().zip(picks).find(|(_, p)| p[k].stale);
+    let whole = || std::iter::once(0..frames).collect();
     match mapping.episodes.stale {
-        Stale::Hold => Ok(vec![0..frames]),
+        Stale::Hold => Ok(whole()),
         Stale::Fail => match (0..frames).find_map(|k| stale(k).map(|found| (k, found))) {
-            None => Ok(vec![0..frames]),
+            None => Ok(whole()),
             Some((k, (part, picks))) => {
                 let Part { key, stream, .. } = part;
                 Err(DataError::Request {

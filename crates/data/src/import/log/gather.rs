@@ -166,7 +166,7 @@ impl<'a> Gather<'a> {
         let mut count = 0usize;
         let found = log.visit(&|c| of_channel[c].is_some(), &mut |message| {
             count += 1;
-            if count % 1024 == 0 {
+            if count.is_multiple_of(1024) {
                 task.cancel.check()?;
             }
             let Some(s) = of_channel[message.channel] else { return Ok(()) };

@@ -159,7 +159,7 @@ impl Survey {
         let mut count = 0usize;
         let found = log.visit(&|c| of_channel[c].is_some(), &mut |message| {
             count += 1;
-            if count % 4096 == 0 {
+            if count.is_multiple_of(4096) {
                 task.cancel.check()?;
             }
             let Some(at) = of_channel[message.channel] else { return Ok(()) };
