@@ -72,7 +72,10 @@ fn pull_dataset(
     let whole = !report.partial && !flags.plan && target.join(INFO).is_file();
     if let (true, Some(version)) = (whole, &report.version) {
         let url = url.unpinned().to_string();
-        record(target, StoreCopy { url, endpoint: report.endpoint.clone(), version: version.clone() })?;
+        record(
+            target,
+            StoreCopy { url, endpoint: report.endpoint.clone(), version: version.clone() },
+        )?;
     }
     Ok(report)
 }
@@ -109,9 +112,12 @@ fn push_dataset(
     }
     let dataset = if source.join(INFO).is_file() { Some(Dataset::open_any(source)?) } else { None };
     if let Some(dataset) = &dataset {
-        options.if_absent.insert(CARD.to_owned(), card(url, dataset).into_bytes());
-        let on_main = matches!(url, StoreUrl::Hub(hub) if hub.revision.as_deref().unwrap_or("main") == "main");
-        options.tag = on_main.then(|| dataset.format().as_str().to_owned());
+        if let StoreUrl::Hub(hub) = url {
+            options.if_absent.insert(CARD.to_owned(), card(&hub.repo, dataset).into_bytes());
+            // Loaders look for the tag on what everyone sees, which is `main`.
+            let on_main = hub.revision.as_deref().is_none_or(|r| r == "main");
+            options.tag = on_main.then(|| dataset.format().as_str().to_owned());
+        }
     }
     let lineage = embody_data::lineage(source)?;
     if let Some(lineage) = &lineage {
@@ -120,7 +126,11 @@ fn push_dataset(
             let before = one.parent.iter().chain(&one.merged).chain([&one.version]);
             options.ancestors.extend(before.map(ToString::to_string));
         }
-        options.base = lineage.store.as_ref().filter(|c| is_here(c, url, &app.config)).map(|c| c.version.clone());
+        options.base = lineage
+            .store
+            .as_ref()
+            .filter(|c| is_here(c, url, &app.config))
+            .map(|c| c.version.clone());
     }
     if let Some((name, content)) = embody_data::portable_lineage(source)? {
         if lineage.as_ref().is_some_and(is_note) {
@@ -131,7 +141,10 @@ fn push_dataset(
     let report = push(source, url, &options, &app.config.stores, app.task)?;
     if let (Some(version), Some(_), false) = (&report.version, &dataset, flags.plan) {
         let url = url.unpinned().to_string();
-        record(source, StoreCopy { url, endpoint: report.endpoint.clone(), version: version.clone() })?;
+        record(
+            source,
+            StoreCopy { url, endpoint: report.endpoint.clone(), version: version.clone() },
+        )?;
     }
     Ok(report)
 }
@@ -175,10 +188,16 @@ pub fn fetched(
 fn pulled(report: &PullReport, plan: bool) -> String {
     let missing = report.files - report.present_files;
     let at = report.pinned.as_ref().unwrap_or(&report.url);
-    let mut text = format!("{}: {} files, {}, of {at}", report.path.display(), report.files, bytes(report.bytes));
+    let mut text = format!(
+        "{}: {} files, {}, of {at}",
+        report.path.display(),
+        report.files,
+        bytes(report.bytes)
+    );
     if plan {
         let left = bytes(report.bytes - report.present_bytes);
-        text += &format!("; {} are there, {missing} files of {left} would come", report.present_files);
+        text +=
+            &format!("; {} are there, {missing} files of {left} would come", report.present_files);
     } else {
         let came = bytes(report.downloaded_bytes);
         text += &format!("; {came} came in {:.1} s", report.seconds);
@@ -213,12 +232,8 @@ fn pushed(source: &Path, report: &PushReport, plan: bool) -> String {
 }
 
 /// The page that the Hub shows, with the tag and the table that its viewers look for.
-fn card(url: &StoreUrl, dataset: &Dataset) -> String {
+fn card(name: &str, dataset: &Dataset) -> String {
     let info = dataset.info();
-    let name = match url {
-        StoreUrl::Hub(hub) => hub.repo.clone(),
-        StoreUrl::Object(_) => "Dataset".to_owned(),
-    };
     let robot = info.robot_type.as_deref().unwrap_or("not given");
     let mut text = format!(
         "---\ntask_categories:\n- robotics\ntags:\n- LeRobot\nconfigs:\n- config_name: default\n  \

@@ -37,10 +37,6 @@ pub struct StoreAccess {
 
 impl Default for StoreAccess {
     fn default() -> Self {
-        Self {
-            hub_endpoint: "https://huggingface.co".to_owned(),
-            hub_token: None,
-            aws: Vec::new(),
-        }
+        Self { hub_endpoint: "https://huggingface.co".to_owned(), hub_token: None, aws: Vec::new() }
     }
 }

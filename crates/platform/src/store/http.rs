@@ -36,9 +36,14 @@ const MAX_ANSWER: usize = 64 << 20;
 pub(super) enum Failure {
     /// It may pass: ask again, after the pause where the server named one.
     Again(StoreError, Option<Duration>),
-    /// It will not.
+    /// The store said no, with this HTTP status.
+    Refused(u16, Error),
+    /// It will not pass.
     Fatal(Error),
 }
+
+/// A definite no of a store: HTTP status, and the error for a person.
+pub(super) type Refusal = (u16, Error);
 
 impl<E: Into<Error>> From<E> for Failure {
     fn from(error: E) -> Self {
@@ -65,7 +70,7 @@ impl Patience {
     pub(super) async fn after(&mut self, failure: Failure, task: Task<'_>) -> Result<()> {
         let (error, asked) = match failure {
             Failure::Again(error, asked) => (error, asked),
-            Failure::Fatal(error) => return Err(error),
+            Failure::Refused(_, error) | Failure::Fatal(error) => return Err(error),
         };
         self.failures += 1;
         if self.failures >= MAX_FAILURES || asked.is_some_and(|a| a > LONGEST_RETRY_AFTER) {
@@ -143,10 +148,23 @@ impl Http {
         task: Task<'_>,
         build: impl Fn() -> RequestBuilder,
     ) -> Result<Response> {
+        self.ask(task, build).await?.map_err(|(_, error)| error)
+    }
+
+    /// As [`Http::send`], where a no is an answer as well.
+    ///
+    /// # Errors
+    /// What kept us from an answer.
+    pub(super) async fn ask(
+        &self,
+        task: Task<'_>,
+        build: impl Fn() -> RequestBuilder,
+    ) -> Result<Result<Response, Refusal>> {
         let mut patience = Patience::default();
         loop {
             match self.once(build()).await {
-                Ok(response) => return Ok(response),
+                Ok(response) => return Ok(Ok(response)),
+                Err(Failure::Refused(status, error)) => return Ok(Err((status, error))),
                 Err(failure) => patience.after(failure, task).await?,
             }
         }
@@ -206,7 +224,7 @@ async fn judge(response: Response) -> Result<Response, Failure> {
     let error = StoreError::Status { url, status: status.as_u16(), code, message };
     Err(match status.as_u16() {
         408 | 429 | 500 | 502..=504 => Failure::Again(error, asked),
-        _ => Failure::Fatal(error.into()),
+        status => Failure::Refused(status, error.into()),
     })
 }
 
@@ -238,7 +256,7 @@ async fn body_message(mut response: Response) -> String {
 }
 
 /// One line of a foreign text, of bounded length.
-fn shorten(text: &str) -> String {
+pub(super) fn shorten(text: &str) -> String {
     let line: Vec<&str> = text.split_whitespace().collect();
     let clean = line.join(" ");
     clean.chars().filter(|c| !c.is_control()).take(SHOWN_CHARS).collect()

@@ -18,7 +18,7 @@ use serde::Deserialize;
 use super::access::StoreAccess;
 use super::digest::Checksum;
 use super::error::StoreError;
-use super::http::{Failure, Http, Patience, bounded, causes, json, shown};
+use super::http::{Failure, Http, Refusal, bounded, causes, json, shown};
 use super::part::{Opened, RemoteFile};
 use super::url::HubUrl;
 
@@ -115,15 +115,30 @@ impl Hub {
     /// # Errors
     /// When there is no such repository or revision, or we may not see it.
     pub(super) async fn commit(&self, revision: &str, task: Task<'_>) -> Result<String> {
+        self.find_commit(revision, task).await?.map_err(|(_, error)| error)
+    }
+
+    /// As [`Hub::commit`], where a no is an answer as well.
+    ///
+    /// # Errors
+    /// What kept us from an answer.
+    pub(super) async fn find_commit(
+        &self,
+        revision: &str,
+        task: Task<'_>,
+    ) -> Result<Result<String, Refusal>> {
         let url = self.api(["revision", revision]);
-        let response =
-            self.http.send(task, || self.request(Method::GET, url.clone())).await?;
+        let asked = self.http.ask(task, || self.request(Method::GET, url.clone())).await?;
+        let response = match asked {
+            Ok(response) => response,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
         let Revision { sha } = json(response).await?;
         if sha.len() != 40 || !sha.bytes().all(|b| b.is_ascii_hexdigit()) {
             let why = format!("{sha:?} is no commit");
             return Err(StoreError::Protocol { url: shown(&url), why }.into());
         }
-        Ok(sha)
+        Ok(Ok(sha))
     }
 
     /// The files at `path` of a commit; names count from there.
@@ -158,8 +173,7 @@ impl Hub {
 
     /// One page of a listing and the address of the next.
     async fn page(&self, url: &Url, task: Task<'_>) -> Result<(Vec<Entry>, Option<Url>)> {
-        let response =
-            self.http.send(task, || self.request(Method::GET, url.clone())).await?;
+        let response = self.http.send(task, || self.request(Method::GET, url.clone())).await?;
         let next = next_page(response.headers());
         let next = next.and_then(|link| url.join(link).ok());
         Ok((json(response).await?, next))
@@ -221,15 +235,10 @@ impl Hub {
         task: Task<'_>,
     ) -> Result<Option<Vec<u8>>> {
         let url = self.resolve(commit, path);
-        let mut patience = Patience::default();
-        loop {
-            match self.http.once(self.request(Method::GET, url.clone())).await {
-                Ok(response) => return bounded(response, limit).await.map(Some),
-                Err(Failure::Fatal(error)) if error.message().contains(" answered 404") => {
-                    return Ok(None);
-                }
-                Err(failure) => patience.after(failure, task).await?,
-            }
+        match self.http.ask(task, || self.request(Method::GET, url.clone())).await? {
+            Ok(response) => bounded(response, limit).await.map(Some),
+            Err((404, _)) => Ok(None),
+            Err((_, error)) => Err(error),
         }
     }
 

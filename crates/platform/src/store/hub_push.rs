@@ -26,7 +26,7 @@ use super::digest::Hasher;
 use super::error::StoreError;
 use super::http::{Failure, Patience, json as read_json, shown};
 use super::hub::Hub;
-use super::manifest::LINEAGE;
+use super::manifest::{LINEAGE, MAX_LINEAGE};
 use super::part::{Meter, RemoteFile};
 use super::push::{
     LocalFile, PushOptions, PushReport, RemoteState, absent, check_ancestry, only_lineage,
@@ -38,7 +38,6 @@ const BATCH: usize = 256;
 const SAMPLE: u64 = 512;
 /// Largest file that goes inside the commit, whatever the server says: it is held in memory.
 const MAX_INLINE: u64 = 64 << 20;
-const MAX_LINEAGE: usize = 16 << 20;
 const LFS_JSON: &str = "application/vnd.git-lfs+json";
 /// Folders of a dataset: what the store has in them and the folder has not is taken out.
 const DATA_FOLDERS: [&str; 5] = ["data/", "images/", "meta/", "streams/", "videos/"];
@@ -140,10 +139,8 @@ pub(super) async fn push(
         changed: created,
         seconds: 0.0,
     };
-    let nothing =
-        only_lineage(changed.iter().map(|f| f.name.as_str()).chain(deleted.iter().copied()))
-            && there.contains_key("meta/info.json");
-    if nothing {
+    let names = changed.iter().map(|f| f.name.as_str()).chain(deleted.iter().copied());
+    if only_lineage(names) {
         report.changed_files = 0;
         report.deleted_files = 0;
     } else {
@@ -181,13 +178,12 @@ async fn head_of(
     options: &PushOptions,
     task: Task<'_>,
 ) -> Result<(Option<String>, bool)> {
-    let missing = match hub.commit(branch, task).await {
+    let (status, missing) = match hub.find_commit(branch, task).await? {
         Ok(head) => return Ok((Some(head), false)),
-        Err(error) => error,
+        Err(refusal) => refusal,
     };
     // Without a right to see it, the Hub says 401 of a repository that does not exist.
-    let absent = [" answered 404", " answered 401"].iter().any(|s| missing.message().contains(s));
-    if !absent || !options.create || hub.at.revision.is_some() {
+    if !matches!(status, 401 | 404) || !options.create || hub.at.revision.is_some() {
         return Err(missing);
     }
     if options.plan_only {
@@ -203,15 +199,14 @@ async fn head_of(
         "visibility": visibility,
     });
     let url = hub.url(["api", "repos", "create"]);
-    let made = hub
-        .http
-        .send(task, || hub.request(Method::POST, url.clone()).header(CONTENT_TYPE, "application/json").body(body.to_string()))
-        .await;
-    match made {
-        Ok(_) => {}
-        // Made by an earlier attempt whose answer was lost, or by someone else just now.
-        Err(e) if e.message().contains(" answered 409") => {}
-        Err(e) => return Err(e),
+    let request = || {
+        let request = hub.request(Method::POST, url.clone());
+        request.header(CONTENT_TYPE, "application/json").body(body.to_string())
+    };
+    match hub.http.ask(task, request).await? {
+        // 409: made by an earlier attempt whose answer was lost, or by someone else just now.
+        Ok(_) | Err((409, _)) => {}
+        Err((_, error)) => return Err(error),
     }
     Ok((Some(hub.commit(branch, task).await?), true))
 }
@@ -248,7 +243,7 @@ async fn remote_state(
     task: Task<'_>,
 ) -> Result<RemoteState> {
     let lineage = match there.contains_key(LINEAGE) {
-        true => hub.small(head, LINEAGE, MAX_LINEAGE, task).await?,
+        true => hub.small(head, LINEAGE, MAX_LINEAGE as usize, task).await?,
         false => None,
     };
     let lineage: Option<Value> = lineage.and_then(|bytes| serde_json::from_slice(&bytes).ok());
@@ -518,25 +513,23 @@ async fn commit(
             let Committed { commit_oid } = read_json(response).await?;
             Ok(commit_oid)
         }
-        Err(Failure::Fatal(error)) => Err(error),
-        Err(Failure::Again(error, _)) => {
-            Err(Error::from(error).context("the commit may or may not have been taken").with_hint(
-                "run the same command again: it finds out, and sends nothing twice",
-            ))
-        }
+        Err(Failure::Refused(_, error) | Failure::Fatal(error)) => Err(error),
+        Err(Failure::Again(error, _)) => Err(Error::from(error)
+            .context("the commit may or may not have been taken")
+            .with_hint("run the same command again: it finds out, and sends nothing twice")),
     }
 }
 
 /// Puts the tag on `commit`; gives whether it stood elsewhere.
 async fn set_tag(hub: &Hub, tag: &str, commit: &str, task: Task<'_>) -> Result<bool> {
-    match hub.commit(tag, task).await {
+    match hub.find_commit(tag, task).await? {
         Ok(at) if at == commit => return Ok(false),
         Ok(_) => {
             let url = hub.api(["tag", tag]);
             hub.http.send(task, || hub.request(Method::DELETE, url.clone())).await?;
         }
-        Err(e) if e.message().contains(" answered 404") => {}
-        Err(e) => return Err(e),
+        Err((404, _)) => {}
+        Err((_, error)) => return Err(error),
     }
     let url = hub.api(["tag", commit]);
     let body = json!({ "tag": tag }).to_string();

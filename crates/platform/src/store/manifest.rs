@@ -17,6 +17,8 @@ pub(super) const LAYOUT: u32 = 1;
 pub(super) const LATEST: &str = "latest.json";
 /// Holds a dataset's lineage, which is no part of its content.
 pub(super) const LINEAGE: &str = "meta/embody.json";
+/// Largest lineage that is read.
+pub(super) const MAX_LINEAGE: u64 = 16 << 20;
 /// Largest manifest that is read: about a million files.
 pub(super) const MAX_MANIFEST: u64 = 256 << 20;
 
@@ -30,6 +32,9 @@ pub(super) struct Manifest {
     /// The version before it here, where there was one.
     #[serde(default)]
     pub parent: Option<ContentHash>,
+    /// The dataset's own version by its lineage, which files beside the dataset do not change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dataset: Option<String>,
     /// Its files, sorted by path.
     pub files: Vec<Stored>,
 }
@@ -56,11 +61,15 @@ pub(super) struct Latest {
 
 impl Manifest {
     /// A version of these files.
-    pub(super) fn of(mut files: Vec<Stored>, parent: Option<ContentHash>) -> Self {
+    pub(super) fn of(
+        mut files: Vec<Stored>,
+        parent: Option<ContentHash>,
+        dataset: Option<String>,
+    ) -> Self {
         files.sort_by(|a, b| a.path.cmp(&b.path));
         let version = name_of(&files);
         let parent = parent.filter(|p| *p != version);
-        Self { embody_store: LAYOUT, version, parent, files }
+        Self { embody_store: LAYOUT, version, parent, dataset, files }
     }
 
     /// Reads a manifest.
@@ -135,7 +144,7 @@ mod tests {
             hash: hash_bytes(path.as_bytes()),
             bytes: path.len() as u64,
         };
-        Manifest::of(vec![stored("b"), stored("a/c"), stored(LINEAGE)], None)
+        Manifest::of(vec![stored("b"), stored("a/c"), stored(LINEAGE)], None, None)
     }
 
     #[test]
@@ -155,6 +164,6 @@ mod tests {
     fn lineage_is_no_part_of_the_name() {
         let mut files = manifest().files;
         files.retain(|f| f.path != LINEAGE);
-        assert_eq!(Manifest::of(files, None).version, manifest().version);
+        assert_eq!(Manifest::of(files, None, None).version, manifest().version);
     }
 }

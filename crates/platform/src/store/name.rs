@@ -70,8 +70,19 @@ mod tests {
     #[test]
     fn names_that_leave_the_folder_are_refused() {
         for name in [
-            "", "/etc/passwd", "../x", "a/../../x", "a/./b", "a//b", "a/", "a\\..\\b", "a\0b",
-            "a\nb", ".git/config", "a/.GIT/hooks/x", ".embody-parts/x",
+            "",
+            "/etc/passwd",
+            "../x",
+            "a/../../x",
+            "a/./b",
+            "a//b",
+            "a/",
+            "a\\..\\b",
+            "a\0b",
+            "a\nb",
+            ".git/config",
+            "a/.GIT/hooks/x",
+            ".embody-parts/x",
         ] {
             assert!(check_name(name).is_err(), "{name:?}");
         }

@@ -19,10 +19,8 @@ use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, RetryConfi
 use super::access::StoreAccess;
 use super::digest::Checksum;
 use super::error::StoreError;
-use super::http::{Failure, Patience, causes, install_crypto};
-use super::manifest::{
-    LATEST, Latest, MAX_MANIFEST, Manifest, object_key, version_key,
-};
+use super::http::{Failure, Patience, causes, install_crypto, shorten};
+use super::manifest::{LATEST, Latest, MAX_MANIFEST, Manifest, object_key, version_key};
 use super::part::{Opened, RemoteFile};
 use super::url::{ObjectUrl, Place, StoreUrl};
 
@@ -64,10 +62,8 @@ impl Objects {
         let (store, prefix): (Arc<dyn ObjectStore>, _) = match &at.place {
             Place::Folder(folder) => (Arc::new(local(folder)?), Path::default()),
             Place::S3 { bucket, prefix } => {
-                let prefix = Path::parse(prefix).map_err(|e| StoreError::BadUrl {
-                    text: prefix.clone(),
-                    why: e.to_string(),
-                })?;
+                let prefix = Path::parse(prefix)
+                    .map_err(|e| StoreError::BadUrl { text: prefix.clone(), why: e.to_string() })?;
                 (Arc::new(s3(bucket, access)?), prefix)
             }
         };
@@ -97,7 +93,9 @@ impl Objects {
         let manifest = match &self.at.version {
             Some(version) => Some(self.find_version(version, task).await?),
             None => match self.latest(task).await? {
-                Some((latest, _)) => Some(self.manifest(&version_key(&latest.version), task).await?),
+                Some((latest, _)) => {
+                    Some(self.manifest(&version_key(&latest.version), task).await?)
+                }
                 None => None,
             },
         };
@@ -117,10 +115,7 @@ impl Objects {
     ///
     /// # Errors
     /// When it can't be read.
-    pub(super) async fn latest(
-        &self,
-        task: Task<'_>,
-    ) -> Result<Option<(Latest, Option<String>)>> {
+    pub(super) async fn latest(&self, task: Task<'_>) -> Result<Option<(Latest, Option<String>)>> {
         let Some((bytes, etag)) = self.get(LATEST, 1 << 16, task).await? else { return Ok(None) };
         match Latest::read(&bytes) {
             Ok(latest) => Ok(Some((latest, etag))),
@@ -272,23 +267,41 @@ impl Objects {
     pub(super) fn failed(&self, key: &str, error: object_store::Error) -> Failure {
         use object_store::Error as E;
         let url = self.address(key);
-        let status = |status| StoreError::Status {
-            url: url.clone(),
-            status,
-            code: String::new(),
-            message: causes(&error),
+        let refused = |status| {
+            let message = shorten(&causes(&error));
+            let (url, code) = (url.clone(), String::new());
+            Failure::Refused(status, StoreError::Status { url, status, code, message }.into())
         };
         match &error {
-            E::NotFound { .. } => Failure::Fatal(status(404).into()),
-            E::Unauthenticated { .. } => Failure::Fatal(status(401).into()),
-            E::PermissionDenied { .. } => Failure::Fatal(status(403).into()),
-            E::Precondition { .. } | E::AlreadyExists { .. } => Failure::Fatal(status(412).into()),
-            E::Generic { .. } => {
-                Failure::Again(StoreError::Unreachable { url, why: causes(&error) }, None)
-            }
+            E::NotFound { .. } => refused(404),
+            E::Unauthenticated { .. } => refused(401),
+            E::PermissionDenied { .. } => refused(403),
+            E::Precondition { .. } | E::AlreadyExists { .. } => refused(412),
+            E::Generic { .. } => match http_status(&error) {
+                Some(status @ 400..500) if !matches!(status, 408 | 429) => refused(status),
+                _ => {
+                    let why = shorten(&causes(&error));
+                    Failure::Again(StoreError::Unreachable { url, why }, None)
+                }
+            },
             _ => Failure::Fatal(StoreError::Protocol { url, why: error.to_string() }.into()),
         }
     }
+}
+
+/// The HTTP status in an error's causes. `object_store` tells it in words alone where it lists.
+fn http_status(error: &dyn std::error::Error) -> Option<u16> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let text = error.to_string();
+        let status =
+            text.split_once("status code: ").and_then(|(_, rest)| rest.get(..3)?.parse().ok());
+        if status.is_some() {
+            return status;
+        }
+        next = error.source();
+    }
+    None
 }
 
 fn local(folder: &FsPath) -> Result<LocalFileSystem> {
@@ -309,8 +322,11 @@ fn s3(bucket: &str, access: &StoreAccess) -> Result<impl ObjectStore + use<>> {
         hint: "set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION; AWS_ENDPOINT_URL for a \
                server that is not Amazon's",
     };
-    let retry =
-        RetryConfig { max_retries: RETRIES, retry_timeout: RETRY_TIMEOUT, ..RetryConfig::default() };
+    let retry = RetryConfig {
+        max_retries: RETRIES,
+        retry_timeout: RETRY_TIMEOUT,
+        ..RetryConfig::default()
+    };
     let mut builder = AmazonS3Builder::new().with_bucket_name(bucket).with_retry(retry);
     for (name, value) in &access.aws {
         if let Ok(key) = AmazonS3ConfigKey::from_str(&name.to_ascii_lowercase()) {
@@ -324,4 +340,3 @@ fn s3(bucket: &str, access: &StoreAccess) -> Result<impl ObjectStore + use<>> {
     }
     builder.build().map_err(|e| refused(causes(&e)).into())
 }
-

@@ -14,7 +14,7 @@ use super::digest::Hasher;
 use super::error::StoreError;
 use super::http::{Failure, Patience};
 use super::manifest::{
-    LATEST, LAYOUT, Latest, Manifest, Stored, object_key, version_key,
+    LATEST, LAYOUT, LINEAGE, Latest, MAX_LINEAGE, Manifest, Stored, object_key, version_key,
 };
 use super::object::Objects;
 use super::part::Meter;
@@ -41,17 +41,14 @@ pub(super) async fn push(
         Some((latest, _)) => Some(objects.manifest(&version_key(&latest.version), task).await?),
         None => None,
     };
-    let has = |name: &str| {
-        before.as_ref().is_some_and(|m| m.files.iter().any(|f| f.path == name))
-    };
+    let has = |name: &str| before.as_ref().is_some_and(|m| m.files.iter().any(|f| f.path == name));
     let mut all: Vec<LocalFile> = files.values().cloned().collect();
     all.extend(absent(options, files, has));
     // What the store alone has of those stays: a card that someone wrote there.
     let mut stored = Vec::new();
     if let Some(before) = &before {
-        let kept = |f: &&Stored| {
-            options.if_absent.contains_key(&f.path) && !files.contains_key(&f.path)
-        };
+        let kept =
+            |f: &&Stored| options.if_absent.contains_key(&f.path) && !files.contains_key(&f.path);
         stored.extend(before.files.iter().filter(kept).cloned());
     }
     let mut contents: HashMap<String, LocalFile> = HashMap::new();
@@ -66,12 +63,9 @@ pub(super) async fn push(
     }
     task.end("hash");
     let parent = latest.as_ref().map(|(l, _)| l.version.clone());
-    let manifest = Manifest::of(stored, parent);
-    let old: BTreeMap<&str, &Stored> = before
-        .iter()
-        .flat_map(|m| &m.files)
-        .map(|f| (f.path.as_str(), f))
-        .collect();
+    let manifest = Manifest::of(stored, parent, dataset_version(files).await?);
+    let old: BTreeMap<&str, &Stored> =
+        before.iter().flat_map(|m| &m.files).map(|f| (f.path.as_str(), f)).collect();
     let changed = manifest.files.iter().filter(|f| old.get(f.path.as_str()) != Some(f));
     let changed: Vec<&str> = changed.map(|f| f.path.as_str()).collect();
     let new: HashMap<&str, ()> = manifest.files.iter().map(|f| (f.path.as_str(), ())).collect();
@@ -109,7 +103,8 @@ pub(super) async fn push(
         }
         .into());
     }
-    let state = RemoteState { version: at.clone(), holds_data: at.is_some(), at };
+    let version = before.as_ref().and_then(|m| m.dataset.clone()).or_else(|| at.clone());
+    let state = RemoteState { version, holds_data: at.is_some(), at };
     check_ancestry(&url, source, options, &state)?;
     if options.plan_only {
         return Ok(report);
@@ -121,6 +116,14 @@ pub(super) async fn push(
     publish(objects, &latest_now, latest, source, options, task).await?;
     report.changed = true;
     Ok(report)
+}
+
+/// The version that the lineage among these files names.
+async fn dataset_version(files: &BTreeMap<String, LocalFile>) -> Result<Option<String>> {
+    let Some(file) = files.get(LINEAGE) else { return Ok(None) };
+    let bytes = file.read(0, MAX_LINEAGE).await?;
+    let record: Option<serde_json::Value> = serde_json::from_slice(&bytes).ok();
+    Ok(record.and_then(|r| r.get("version")?.as_str().map(str::to_owned)))
 }
 
 fn parent_of(latest: &Option<(Latest, Option<String>)>) -> Option<String> {
@@ -243,9 +246,7 @@ async fn publish(
     let mode = match &before {
         _ if options.overwrite => PutMode::Overwrite,
         None => PutMode::Create,
-        Some((_, etag)) => {
-            PutMode::Update(UpdateVersion { e_tag: etag.clone(), version: None })
-        }
+        Some((_, etag)) => PutMode::Update(UpdateVersion { e_tag: etag.clone(), version: None }),
     };
     let moved = |found: Option<String>| StoreError::MovedOn {
         url: objects.url(),

@@ -140,7 +140,7 @@ pub(super) async fn fetch(
                     receive(remote, file, opened, &mut state, &mut came, meter).await
                 }
                 // The store has less than we have: begin again.
-                Err(Failure::Fatal(e)) if state.have > 0 && e.message().contains(" answered 416") => {
+                Err(Failure::Refused(416, _)) if state.have > 0 => {
                     meter.take_back(state.have);
                     state = State::fresh(file, &part)?;
                     doubtful = false;
@@ -162,10 +162,11 @@ pub(super) async fn fetch(
         }
         if !doubtful {
             fs::remove_file(&part).at("remove", &part)?;
-            let why = format!("{} bytes hash to {digits}, announced as {}", file.bytes, label
-                .checksum
-                .as_deref()
-                .unwrap_or_default());
+            let why = format!(
+                "{} bytes hash to {digits}, announced as {}",
+                file.bytes,
+                label.checksum.as_deref().unwrap_or_default()
+            );
             return Err(StoreError::Corrupt { url: remote.address(file), why }.into());
         }
         doubtful = false;

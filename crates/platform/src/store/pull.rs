@@ -149,6 +149,8 @@ pub fn pull(
     task: Task<'_>,
 ) -> Result<PullReport> {
     let started = Instant::now();
+    // `.` has a name of its own only so.
+    let target = &std::path::absolute(target).at("name", target)?;
     let filter = Filter::new(&options.include, &options.exclude)?;
     let listing = block_on(task, list(url, access, task))?;
     check_names(&url.to_string(), listing.files.iter().map(|f| f.name.as_str()))?;
@@ -238,8 +240,7 @@ fn plan(
     options: &PullOptions,
     task: Task<'_>,
 ) -> Result<Plan> {
-    let wanted: Vec<RemoteFile> =
-        files.iter().filter(|f| filter.wants(&f.name)).cloned().collect();
+    let wanted: Vec<RemoteFile> = files.iter().filter(|f| filter.wants(&f.name)).cloned().collect();
     let mut plan = Plan { wanted, in_target: Vec::new(), lost: Vec::new() };
     if !target.exists() {
         return Ok(plan);
@@ -325,9 +326,8 @@ fn fill(
     })?;
     meter.end()?;
     // Left by a pull of another version.
-    let expected = |name: &String| {
-        plan.wanted.iter().chain(&plan.in_target).any(|f| f.name == *name)
-    };
+    let expected =
+        |name: &String| plan.wanted.iter().chain(&plan.in_target).any(|f| f.name == *name);
     for name in local_files(staging)?.iter().filter(|n| !expected(n)) {
         let path = staging.join(name);
         fs::remove_file(&path).at("remove", &path)?;
@@ -380,13 +380,15 @@ pub(super) fn local_files(root: &Path) -> Result<Vec<String>> {
             let name = entry.file_name();
             let name = name.to_str().ok_or_else(|| no("its name is not Unicode", "rename it"))?;
             let is_dir = path.is_dir();
-            if is_dir && (name == PARTS || name == ".git" || (below.is_empty() && name == ".cache")) {
+            if is_dir && (name == PARTS || name == ".git" || (below.is_empty() && name == ".cache"))
+            {
                 continue;
             }
             if is_dir && entry.file_type().at("read", &path)?.is_symlink() {
                 return Err(no("a link to a folder", "copy what it points to").into());
             }
-            let relative = if below.is_empty() { name.to_owned() } else { format!("{below}/{name}") };
+            let relative =
+                if below.is_empty() { name.to_owned() } else { format!("{below}/{name}") };
             if is_dir {
                 walk(&path, &relative, out)?;
             } else {
@@ -426,9 +428,8 @@ fn globs(patterns: &[String]) -> Result<GlobSet> {
             why: e.kind().to_string(),
         })?);
     }
-    set.build().map_err(|e| {
-        StoreError::Pattern { pattern: patterns.join(" "), why: e.to_string() }.into()
-    })
+    set.build()
+        .map_err(|e| StoreError::Pattern { pattern: patterns.join(" "), why: e.to_string() }.into())
 }
 
 fn glob(pattern: &str) -> std::result::Result<Glob, globset::Error> {

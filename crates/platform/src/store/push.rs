@@ -273,7 +273,8 @@ pub(super) fn check_ancestry(
     options: &PushOptions,
     remote: &RemoteState,
 ) -> Result<()> {
-    let known = remote.version.as_ref().is_some_and(|v| options.ancestors.contains(v));
+    let there = [&remote.version, &remote.at].into_iter().flatten();
+    let known = there.into_iter().any(|v| options.ancestors.contains(v));
     let same_place = options.base.is_some() && options.base == remote.at;
     if options.overwrite || !remote.holds_data || known || same_place {
         return Ok(());

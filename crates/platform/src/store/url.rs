@@ -89,7 +89,9 @@ impl StoreUrl {
         }
         if let Some(path) = rest.strip_prefix("file://") {
             if !path.starts_with('/') || path.trim_matches('/').is_empty() {
-                return Err(bad("a folder is written with three slashes, such as file:///data/set"));
+                return Err(bad(
+                    "a folder is written with three slashes, such as file:///data/set",
+                ));
             }
             let place = Place::Folder(PathBuf::from(path.trim_end_matches('/')));
             return Ok(Self::Object(ObjectUrl { place, version }));

@@ -42,7 +42,10 @@ fn a_push_makes_the_repository_private_with_card_and_tag() {
     let there = server.files(REPO, "main");
     assert_eq!(there, server.files(REPO, "v3.0"));
     let card = String::from_utf8(there["README.md"].clone()).unwrap();
-    assert!(card.contains("- LeRobot\n") && card.contains("data_files: data/*/*.parquet"), "{card}");
+    assert!(
+        card.contains("- LeRobot\n") && card.contains("data_files: data/*/*.parquet"),
+        "{card}"
+    );
     for (name, content) in contents(&bench.path("set")) {
         if name != "meta/embody.json" {
             assert_eq!(there[&name], content, "{name}");

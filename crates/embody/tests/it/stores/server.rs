@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, State};
@@ -13,6 +14,7 @@ use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use futures_util::StreamExt;
 use ring::digest;
 use serde_json::{Value, json};
 
@@ -402,7 +404,8 @@ fn api(hub: &mut Hub, name: &str, rest: &[&str], request: &Request) -> Response 
             let asked = request.json();
             let files = asked["files"].as_array().unwrap().iter().map(|f| {
                 let path = f["path"].as_str().unwrap();
-                let mode = if is_lfs(path, f["size"].as_u64().unwrap()) { "lfs" } else { "regular" };
+                let mode =
+                    if is_lfs(path, f["size"].as_u64().unwrap()) { "lfs" } else { "regular" };
                 json!({ "path": path, "uploadMode": mode, "shouldIgnore": false, "oid": null })
             });
             answer(200, &json!({ "files": files.collect::<Vec<_>>() }))
@@ -460,11 +463,8 @@ fn tree(tree: &Tree, below: &str, request: &Request) -> Response {
 
 fn commit(hub: &mut Hub, name: &str, branch: &str, request: &Request) -> Response {
     let text = std::str::from_utf8(&request.body).unwrap();
-    let lines: Vec<Value> = text
-        .lines()
-        .filter(|l| !l.is_empty())
-        .map(|l| serde_json::from_str(l).unwrap())
-        .collect();
+    let lines: Vec<Value> =
+        text.lines().filter(|l| !l.is_empty()).map(|l| serde_json::from_str(l).unwrap()).collect();
     let head = hub.repos[name].refs[branch].clone();
     let mut next = hub.repos[name].commits[&head].clone();
     for line in &lines {
@@ -645,7 +645,14 @@ fn send(
     if breaks {
         chunks.push(Err(std::io::Error::other("the connection breaks, as the test wants")));
     }
-    response.body(Body::from_stream(futures_util::stream::iter(chunks))).unwrap()
+    // What was sent before a break has time to arrive.
+    let stream = futures_util::stream::iter(chunks).then(|chunk| async {
+        if chunk.is_err() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        chunk
+    });
+    response.body(Body::from_stream(stream)).unwrap()
 }
 
 impl Hub {
