@@ -139,12 +139,14 @@ fn push_dataset(
         options.overlay = Overlay::from([(name.to_owned(), content)]);
     }
     let report = push(source, url, &options, &app.config.stores, app.task)?;
-    if let (Some(version), Some(_), false) = (&report.version, &dataset, flags.plan) {
+    // A folder that others made is not written to; one of ours says where it went.
+    if let (Some(version), Some(_), false) = (&report.version, &lineage, flags.plan) {
         let url = url.unpinned().to_string();
-        record(
-            source,
-            StoreCopy { url, endpoint: report.endpoint.clone(), version: version.clone() },
-        )?;
+        let copy = StoreCopy { url, endpoint: report.endpoint.clone(), version: version.clone() };
+        if let Err(error) = record(source, copy) {
+            let folder = source.display();
+            app.task.note(&format!("the push is done, but {folder} can't be marked so: {error}"));
+        }
     }
     Ok(report)
 }

@@ -211,3 +211,17 @@ fn an_import_takes_an_address_and_a_recipe_a_pinned_one() {
     assert!(recipe(pinned).output().unwrap().status.success());
     assert_eq!(server.hub().seen.len(), before);
 }
+
+#[test]
+fn a_folder_that_others_made_is_not_written_to() {
+    let (bench, server) = (Bench::new(), Server::start());
+    dataset(&bench.path("set"));
+    std::fs::remove_file(bench.path("set/meta/embody.json")).unwrap();
+    let before = contents(&bench.path("set"));
+    json_of(&mut push(&bench, &server, &["--create"]));
+    assert_eq!(contents(&bench.path("set")), before);
+    assert_eq!(json_of(&mut push(&bench, &server, &[]))["changed"], false);
+    bench.write("set/notes.md", "more");
+    let error = error_of(&mut push(&bench, &server, &[]));
+    assert!(error.contains("has moved on") && error.contains("--overwrite"), "{error}");
+}
