@@ -18,10 +18,8 @@ pub const ASSETS_VAR: &str = "EMBODY_ASSETS";
 pub const LOG_VAR: &str = "EMBODY_LOG";
 /// Folder for what is downloaded.
 pub const CACHE_VAR: &str = "EMBODY_CACHE";
-/// Address of the Hugging Face Hub, as its own client reads it.
-pub const HUB_VAR: &str = "HF_ENDPOINT";
 
-const KEYS: [&str; 5] = ["threads", "assets", "log", "cache", "hub"];
+const KEYS: [&str; 4] = ["threads", "assets", "log", "cache"];
 const PROJECT_FILE: &str = "embody.toml";
 
 /// The resolved settings, typed.
@@ -92,14 +90,7 @@ impl Config {
             None,
             CACHE_VAR,
         );
-        let hub = resolve(
-            "hub",
-            "address of the Hugging Face Hub",
-            StoreAccess::default().hub_endpoint,
-            None,
-            HUB_VAR,
-        );
-        let stores = store_access(hub)?;
+        let stores = store_access()?;
         let threads = match threads.parse() {
             Ok(n @ 1..=1024) => n,
             _ => {
@@ -166,9 +157,12 @@ fn default_cache() -> PathBuf {
     user.map_or_else(|| PathBuf::from(".embody/cache"), |cache| cache.join("embody"))
 }
 
-/// Who we are to stores: `HF_TOKEN`, else the token file of the Hub's own client (`HF_TOKEN_PATH`,
-/// else `token` in `HF_HOME`, else in its cache folder); every `AWS_…` variable.
-fn store_access(hub_endpoint: String) -> Result<StoreAccess> {
+/// Who we are to stores: `HF_ENDPOINT`; `HF_TOKEN`, else the token file of the Hub's own client (`HF_TOKEN_PATH`,
+/// else `token` in `HF_HOME`, else in its cache folder); every `AWS_…` variable. No settings file has
+/// a say: one that comes with a folder could lead the token to a host of its choice.
+fn store_access() -> Result<StoreAccess> {
+    let hub_endpoint = std::env::var("HF_ENDPOINT").ok().filter(|e| !e.trim().is_empty());
+    let hub_endpoint = hub_endpoint.unwrap_or_else(|| StoreAccess::default().hub_endpoint);
     let set = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     let cache = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")));
     let home = set("HF_HOME").or_else(|| cache.map(|c| c.join("huggingface")));

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use embody_core::{Error, Result, Task};
 use reqwest::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue, RETRY_AFTER};
-use reqwest::{Client, RequestBuilder, Response, Url, redirect};
+use reqwest::{Client, Method, RequestBuilder, Response, Url, redirect};
 use serde::de::DeserializeOwned;
 
 use super::error::StoreError;
@@ -19,6 +19,9 @@ const MAX_REDIRECTS: usize = 10;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 /// Silence on an open connection after which it counts as broken.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// A request that carries much is given this, and time for its bytes at this rate.
+const LEAST_SENDING_TIME: Duration = Duration::from_secs(600);
+const SLOWEST_BYTES_PER_SEC: u64 = 32 << 10;
 /// Failures in a row, without a byte in between, after which we give up.
 const MAX_FAILURES: u32 = 6;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -90,6 +93,8 @@ impl Patience {
 #[derive(Clone)]
 pub(super) struct Http {
     client: Client,
+    /// For requests that carry much: silence is what an answer is while they go out.
+    sender: Client,
 }
 
 impl Http {
@@ -112,15 +117,23 @@ impl Http {
         let mut headers = HeaderMap::new();
         // Hashes and sizes are those of the bytes themselves.
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        let client = Client::builder()
-            .user_agent(concat!("embody/", env!("CARGO_PKG_VERSION")))
-            .default_headers(headers)
-            .connect_timeout(CONNECT_TIMEOUT)
-            .read_timeout(IDLE_TIMEOUT)
-            .redirect(follow)
-            .build()
-            .map_err(|e| Error::new(format!("could not set up HTTPS: {}", causes(&e))))?;
-        Ok(Self { client })
+        let builder = || {
+            Client::builder()
+                .user_agent(concat!("embody/", env!("CARGO_PKG_VERSION")))
+                .default_headers(headers.clone())
+                .connect_timeout(CONNECT_TIMEOUT)
+        };
+        let bad = |e| Error::new(format!("could not set up HTTPS: {}", causes(&e)));
+        let client = builder().read_timeout(IDLE_TIMEOUT).redirect(follow).build().map_err(bad)?;
+        // What is sent is sent where it was said to go, and nowhere else.
+        let sender = builder().redirect(redirect::Policy::none()).build().map_err(bad)?;
+        Ok(Self { client, sender })
+    }
+
+    /// A request that carries `bytes` bytes; it may take as long as a slow line needs for them.
+    pub(super) fn sending(&self, method: Method, url: Url, bytes: u64) -> RequestBuilder {
+        let limit = LEAST_SENDING_TIME + Duration::from_secs(bytes / SLOWEST_BYTES_PER_SEC);
+        self.sender.request(method, url).timeout(limit)
     }
 
     pub(super) fn client(&self) -> &Client {

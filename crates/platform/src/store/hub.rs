@@ -100,8 +100,18 @@ impl Hub {
 
     /// A request that carries our token, if it goes to the endpoint and to no other host.
     pub(super) fn request(&self, method: Method, url: Url) -> RequestBuilder {
+        let request = self.http.client().request(method, url.clone());
+        self.signed(request, &url)
+    }
+
+    /// As [`Hub::request`], for one that carries `bytes` bytes.
+    pub(super) fn sending(&self, method: Method, url: Url, bytes: u64) -> RequestBuilder {
+        let request = self.http.sending(method, url.clone(), bytes);
+        self.signed(request, &url)
+    }
+
+    fn signed(&self, request: RequestBuilder, url: &Url) -> RequestBuilder {
         let ours = url.origin() == self.endpoint.origin();
-        let request = self.http.client().request(method, url);
         match &self.token {
             Some(token) if ours => {
                 request.header(AUTHORIZATION, format!("Bearer {}", token.expose()))

@@ -12,6 +12,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -436,6 +440,8 @@ async fn multipart(
 
 /// Bytes of a file that are read at a time while it is sent.
 const CHUNK: u64 = 1 << 20;
+/// How often progress is looked at meanwhile.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// Sends a range of a file; gives the entity tag of the answer.
 async fn put(
@@ -449,24 +455,45 @@ async fn put(
     let mut patience = Patience::default();
     loop {
         let owned = file.clone();
+        let gone = Arc::new(AtomicU64::new(0));
+        let tally = Arc::clone(&gone);
         let chunks = stream::iter((0..count.div_ceil(CHUNK)).map(move |i| {
             let from = start + i * CHUNK;
             (owned.clone(), from, CHUNK.min(start + count - from))
         }));
-        let body = chunks.then(|(file, from, n)| async move {
-            file.read(from, n).await.map_err(|e| std::io::Error::other(e.to_string()))
+        let body = chunks.then(move |(file, from, n)| {
+            let tally = Arc::clone(&tally);
+            async move {
+                let chunk = file.read(from, n).await.map_err(|e| e.to_string());
+                tally.fetch_add(n, Ordering::Relaxed);
+                chunk.map_err(std::io::Error::other)
+            }
         });
         // The address is signed; the length must stand in front, stores take no open-ended bodies.
-        let request = hub.http.client().put(url.clone());
+        let request = hub.http.sending(Method::PUT, url.clone(), count);
         let request = request.header(reqwest::header::CONTENT_LENGTH, count);
-        let outcome = hub.http.once(request.body(reqwest::Body::wrap_stream(body))).await;
+        let mut sending = pin!(hub.http.once(request.body(reqwest::Body::wrap_stream(body))));
+        let mut shown = 0;
+        let outcome = loop {
+            tokio::select! {
+                outcome = &mut sending => break outcome,
+                () = tokio::time::sleep(LOOK_EVERY) => {
+                    let now = gone.load(Ordering::Relaxed);
+                    meter.add(now - shown)?;
+                    shown = now;
+                }
+            }
+        };
         match outcome {
             Ok(response) => {
-                meter.add(count)?;
+                meter.add(count - shown)?;
                 let etag = response.headers().get(ETAG).and_then(|v| v.to_str().ok());
                 return Ok(etag.map(str::to_owned));
             }
-            Err(failure) => patience.after(failure, task).await?,
+            Err(failure) => {
+                meter.take_back(shown);
+                patience.after(failure, task).await?;
+            }
         }
     }
 }
@@ -504,8 +531,8 @@ async fn commit(
         body.push_str(&json!({ "key": "deletedFile", "value": { "path": path } }).to_string());
     }
     let url = hub.api(["commit", branch]);
-    let request =
-        hub.request(Method::POST, url.clone()).header(CONTENT_TYPE, "application/x-ndjson");
+    let request = hub.sending(Method::POST, url, body.len() as u64);
+    let request = request.header(CONTENT_TYPE, "application/x-ndjson");
     // Sent once: when the answer is lost, the commit may have been taken, and a second one would be
     // refused as not building on the head.
     match hub.http.once(request.body(body)).await {
