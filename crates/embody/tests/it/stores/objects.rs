@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::{contents, error_of, json_of, names, noise};
-use crate::bench::Bench;
+use crate::bench::{Bench, workspace};
 use crate::view::dataset;
 
 fn url(bench: &Bench) -> String {
@@ -149,4 +149,18 @@ fn killed_at_any_instant_a_push_shows_the_old_version_or_the_new() {
     pull(&bench, &url, "end");
     assert_eq!(contents(&bench.path("end")), new);
     assert_eq!(names(&bench.path("end")), ["data"]);
+}
+
+/// A store written by the first version of the layout opens for ever.
+#[test]
+fn a_store_of_the_first_layout_opens() {
+    let bench = Bench::new();
+    let golden = workspace().join("crates/embody/tests/golden/store-1");
+    let url = format!("file://{}", golden.display());
+    let report = pull(&bench, &url, "set");
+    assert_eq!(report["unhashed_files"], 0);
+    let found = contents(&bench.path("set"));
+    let expected = [("data/one.txt", "one\n"), ("two.txt", "two\n")];
+    assert_eq!(found.len(), 2);
+    assert!(expected.iter().all(|(name, text)| found[*name] == text.as_bytes()));
 }
