@@ -22,8 +22,8 @@ use super::http::{Failure, Http, Refusal, bounded, causes, json, shown};
 use super::part::{Opened, RemoteFile};
 use super::url::HubUrl;
 
-/// Pages of a listing that are read at most; a page has up to a thousand files.
-const MAX_PAGES: usize = 20_000;
+/// Files of a listing that are read at most.
+const MAX_FILES: usize = 2_000_000;
 
 /// A repository on a Hub.
 pub(super) struct Hub {
@@ -154,7 +154,7 @@ impl Hub {
     /// The files at `path` of a commit; names count from there.
     ///
     /// # Errors
-    /// When the listing can't be had, or leads to another host.
+    /// When the listing can't be had, or has no end.
     pub(super) async fn tree(
         &self,
         commit: &str,
@@ -165,19 +165,18 @@ impl Hub {
         let mut url = self.api(["tree", commit].into_iter().chain(below));
         url.set_query(Some("recursive=true&expand=false"));
         let mut files = Vec::new();
-        for _ in 0..MAX_PAGES {
+        while files.len() < MAX_FILES {
             let (entries, next) = self.page(&url, task).await?;
-            files.extend(entries.into_iter().filter(|e| e.kind == "file").map(|e| file(e, path)));
-            match next {
-                Some(next) if next.origin() == self.endpoint.origin() => url = next,
-                Some(next) => {
-                    let why = format!("its listing goes on at another host, {}", shown(&next));
-                    return Err(StoreError::Protocol { url: shown(&url), why }.into());
-                }
-                None => return Ok(files),
+            if entries.is_empty() && next.is_some() {
+                break;
             }
+            files.extend(entries.into_iter().filter(|e| e.kind == "file").map(|e| file(e, path)));
+            let Some(next) = next else { return Ok(files) };
+            // A mirror hands on the addresses of the original; our token stays with the endpoint.
+            url.set_path(next.path());
+            url.set_query(next.query());
         }
-        let why = format!("its listing has more than {MAX_PAGES} pages");
+        let why = format!("a listing that does not end, or has more than {MAX_FILES} files");
         Err(StoreError::Protocol { url: shown(&url), why }.into())
     }
 

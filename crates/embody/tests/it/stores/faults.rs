@@ -172,13 +172,26 @@ fn the_token_goes_to_the_endpoint_and_to_no_other_host() {
 }
 
 #[test]
-fn a_listing_does_not_lead_to_another_host() {
+fn a_listing_that_names_another_host_goes_on_at_the_endpoint() {
     let (bench, server) = (Bench::new(), Server::start());
     server.repo(REPO, &some_files());
-    let to = format!("http://{}/api/datasets/{REPO}/tree/main", server.other);
+    let to = format!("http://{}/api/datasets/{REPO}/tree/main?cursor=3", server.other);
+    server.fault("/tree/", Fault::NextPage(to));
+    json_of(&mut embody(&bench, &server, &["data", "pull", URL, "set", "--json"]));
+    assert_eq!(contents(&bench.path("set")), owned(&some_files()));
+    let other = server.other.to_string();
+    assert!(server.hub().seen.iter().all(|s| s.host != other));
+}
+
+#[test]
+fn a_listing_without_end_is_refused() {
+    let (bench, server) = (Bench::new(), Server::start());
+    server.repo(REPO, &some_files());
+    let to = format!("{}/api/datasets/{REPO}/tree/main?cursor=99", server.endpoint());
+    server.fault("/tree/", Fault::NextPage(to.clone()));
     server.fault("/tree/", Fault::NextPage(to));
     let error = error_of(&mut embody(&bench, &server, &["data", "pull", URL, "set"]));
-    assert!(error.contains("goes on at another host"), "{error}");
+    assert!(error.contains("a listing that does not end"), "{error}");
 }
 
 #[test]
