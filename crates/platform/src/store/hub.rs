@@ -22,8 +22,8 @@ use super::http::{Failure, Http, Refusal, bounded, causes, json, shown};
 use super::part::{Opened, RemoteFile};
 use super::url::HubUrl;
 
-/// Files of a listing that are read at most.
-const MAX_FILES: usize = 2_000_000;
+/// Files and folders of a listing that are read at most.
+const MAX_ENTRIES: usize = 2_000_000;
 
 /// A repository on a Hub.
 pub(super) struct Hub {
@@ -165,18 +165,20 @@ impl Hub {
         let mut url = self.api(["tree", commit].into_iter().chain(below));
         url.set_query(Some("recursive=true&expand=false"));
         let mut files = Vec::new();
-        while files.len() < MAX_FILES {
+        let mut seen = 0;
+        while seen < MAX_ENTRIES {
             let (entries, next) = self.page(&url, task).await?;
             if entries.is_empty() && next.is_some() {
                 break;
             }
+            seen += entries.len();
             files.extend(entries.into_iter().filter(|e| e.kind == "file").map(|e| file(e, path)));
             let Some(next) = next else { return Ok(files) };
             // A mirror hands on the addresses of the original; our token stays with the endpoint.
             url.set_path(next.path());
             url.set_query(next.query());
         }
-        let why = format!("a listing that does not end, or has more than {MAX_FILES} files");
+        let why = format!("a listing that does not end, or has more than {MAX_ENTRIES} entries");
         Err(StoreError::Protocol { url: shown(&url), why }.into())
     }
 
