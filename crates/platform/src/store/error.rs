@@ -85,7 +85,7 @@ fn status_hint(status: u16, code: &str) -> Option<String> {
         }
         (_, "RevisionNotFound") => "check what stands behind @: a branch, a tag or a commit",
         (_, "EntryNotFound") => "check the path behind the repository's name",
-        (300..400, _) => "it has another address by now: check the name",
+        (300..=399, _) => "it has another address by now: check the name",
         (401, _) => {
             "it is private or does not exist: check the name, and set HF_TOKEN (or AWS_ACCESS_KEY_ID \
              and AWS_SECRET_ACCESS_KEY)"
