@@ -111,13 +111,11 @@ fn push_dataset(
         options.message.clone_from(message);
     }
     let dataset = if source.join(INFO).is_file() { Some(Dataset::open_any(source)?) } else { None };
-    if let Some(dataset) = &dataset {
-        if let StoreUrl::Hub(hub) = url {
-            options.if_absent.insert(CARD.to_owned(), card(&hub.repo, dataset).into_bytes());
-            // Loaders look for the tag on what everyone sees, which is `main`.
-            let on_main = hub.revision.as_deref().is_none_or(|r| r == "main");
-            options.tag = on_main.then(|| dataset.format().as_str().to_owned());
-        }
+    if let (Some(dataset), StoreUrl::Hub(hub)) = (&dataset, url) {
+        options.if_absent.insert(CARD.to_owned(), card(&hub.repo, dataset).into_bytes());
+        // Loaders look for the tag on what everyone sees, which is `main`.
+        let on_main = hub.revision.as_deref().is_none_or(|r| r == "main");
+        options.tag = on_main.then(|| dataset.format().as_str().to_owned());
     }
     let lineage = embody_data::lineage(source)?;
     if let Some(lineage) = &lineage {

@@ -210,7 +210,7 @@ fn resume(
 ) -> Result<State> {
     let left = fs::read(label_path).ok().and_then(|b| serde_json::from_slice::<Label>(&b).ok());
     let same = left.filter(|l| {
-        let (a, b) = (&*l, &*label);
+        let (a, b): (&Label, &Label) = (l, label);
         let content = (&a.key, a.bytes, &a.checksum) == (&b.key, b.bytes, &b.checksum);
         // Without a hash, only the entity tag says that it is the same.
         let known = file.etag.is_none() || l.etag == file.etag;

@@ -82,7 +82,7 @@ fn a_damaged_store_is_told_from_a_good_one() {
     spoilt[10] ^= 1;
     std::fs::write(&path, &spoilt).unwrap();
     let error = error_of(&mut bench.command(&["data", "pull", &url, "x"]));
-    assert!(error.contains("hash to") && error.contains(&object.0.replace('/', "/")), "{error}");
+    assert!(error.contains("hash to") && error.contains(&object.0), "{error}");
     std::fs::write(&path, &spoilt[1..]).unwrap();
     let error = error_of(&mut bench.command(&["data", "pull", &url, "x"]));
     assert!(error.contains("listed with"), "{error}");
