@@ -4,15 +4,18 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+/// Brackets would be links in a doc comment.
+const PULL_HELP: &str = "Bring a dataset from a store: the Hugging Face Hub, S3, a folder\n\n\
+    Addresses: hf://datasets/ORG/NAME[@REVISION][/PATH], s3://BUCKET/PREFIX[@VERSION], \
+    file:///FOLDER[@VERSION]. The Hub's address is HF_ENDPOINT, its token HF_TOKEN; S3 reads the \
+    usual AWS_ variables.";
+
 /// To and from stores. Only what differs is moved, every file is checked by its hash, and a stopped
 /// command continues when it is given again.
 #[derive(Debug, Subcommand)]
 pub enum StoreCommand {
     /// Bring a dataset from a store: the Hugging Face Hub, S3, a folder
-    ///
-    /// Addresses: hf://datasets/ORG/NAME[@REVISION][/PATH], s3://BUCKET/PREFIX[@VERSION],
-    /// file:///FOLDER[@VERSION]. The Hub's address is HF_ENDPOINT, its token HF_TOKEN; S3 reads the
-    /// usual AWS_ variables.
+    #[command(long_about = PULL_HELP)]
     Pull {
         /// Where it stands
         url: String,
