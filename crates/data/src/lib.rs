@@ -51,7 +51,7 @@ pub use finding::{Finding, Severity};
 pub use format::{FormatVersion, Info};
 pub use import::{ImportOptions, ImportReport, StreamReport, UseReport, import, resample};
 pub use inspect::{ChannelReport, Inspection, LogReport, inspect};
-pub use lineage::{Lineage, lineage};
+pub use lineage::{Lineage, StoreCopy, lineage, portable_lineage, record_store};
 pub use log::{Channel, ClockDrift, Definition, Encoding, Log, LogFormat, Message, Timing};
 pub use mapping::{Clock, Mapping, Method};
 pub use message::{Decoder, Plan as FieldPlan, Tree, Value};

@@ -1,10 +1,12 @@
 //! The command line: noun, then verb. These doc comments are the help, and `docs/reference/cli.md`.
 
 mod edits;
+mod stores;
 
 use std::path::PathBuf;
 
 pub use edits::EditCommand;
+pub use stores::{PullFlags, PushFlags, StoreCommand};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -131,7 +133,7 @@ pub enum DataCommand {
     /// Reads LeRobot v2.0, v2.1 and v3.0, RLDS, HDF5 (robomimic, ALOHA), Zarr (diffusion_policy) and
     /// message logs (MCAP, ROS bags, ULog); what it is, is told by its content.
     Import {
-        /// What to import: a folder or a file
+        /// What to import: a folder, a file, or an address as `pull` takes it
         source: PathBuf,
         /// Folder to write
         target: PathBuf,
@@ -259,6 +261,8 @@ pub enum DataCommand {
     },
     #[command(flatten)]
     Edit(EditCommand),
+    #[command(flatten)]
+    Store(StoreCommand),
     /// Take one episode's video out as an MP4 file, without re-encoding
     Video {
         /// The dataset's folder

@@ -11,7 +11,7 @@ use embody_data::{
 };
 use serde_json::json;
 
-use super::curate;
+use super::{curate, stores};
 use crate::App;
 use crate::cli::{DataCommand, Decode, Export};
 use crate::ui::print_data;
@@ -37,7 +37,8 @@ pub fn run(app: &App<'_>, command: &DataCommand) -> Result<()> {
                 threads: app.config.threads,
                 ..ImportOptions::default()
             };
-            let report = embody_data::import(source, target, options, app.task)?;
+            let (source, options) = stores::fetched(&app.config, source, options, app.task)?;
+            let report = embody_data::import(&source, target, options, app.task)?;
             logs::imported(app, target, &report);
             Ok(())
         }
@@ -91,6 +92,7 @@ pub fn run(app: &App<'_>, command: &DataCommand) -> Result<()> {
         }
         DataCommand::Log { path } => log(app, path),
         DataCommand::Edit(command) => super::edits::run(app, command),
+        DataCommand::Store(command) => stores::run(app, command),
         DataCommand::Video { path, episode, camera, out } => {
             let dataset = Dataset::open(path)?;
             let key = match camera {
@@ -226,6 +228,9 @@ fn log(app: &App<'_>, path: &Path) -> Result<()> {
             lineage.operation, lineage.embody_version
         ));
         print_data(&format!("parameters {}", lineage.parameters));
+        if let Some(copy) = &lineage.store {
+            print_data(&format!("store      {} at {}", copy.url, copy.version));
+        }
     }
     Ok(())
 }

@@ -16,7 +16,7 @@ const LENGTHS: [usize; 2] = [6, 9];
 const CAMERA: &str = "observation.images.front";
 
 /// Two episodes; the second failed, and its flag goes up at frame 4.
-fn dataset(path: &Path) {
+pub fn dataset(path: &Path) {
     let vector = |names: &[&str]| FeatureSpec::new(DType::Float32, &[names.len()], names);
     let mut features = embody_core::Features::new();
     features.insert("observation.state".into(), vector(&["shoulder", "gripper"]));
