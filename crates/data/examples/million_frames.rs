@@ -1,19 +1,23 @@
 //! Writes a table dataset of a million frames (2,000 episodes, 26-dimensional state and action, no
-//! video) and measures opening it and the statistics over it.
+//! video) and measures opening it and one step over it.
 //!
-//! `cargo run --release -p embody_data --example million_frames -- FOLDER [FRAMES]`; an existing
-//! folder is only measured. Prints one JSON object: seconds, and the peak of resident memory before
-//! and after statistics (Linux).
+//! `cargo run --release -p embody_data --example million_frames -- FOLDER [FRAMES [WHAT]]`; an
+//! existing folder is only measured. WHAT is `stats`, `validate`, `plan` or `process`. Prints one JSON
+//! object: seconds, and the peak of resident memory before and after it (Linux).
 #![allow(clippy::print_stdout, missing_docs)]
 
 use std::path::Path;
 use std::time::Instant;
 
 use embody_core::{
-    ArrayView, CancelToken, DType, DataView, EpisodeOutcome, FeatureSpec, Features, NoProgress,
-    Recorder, Result, Task,
+    ArrayView, CancelToken, DType, DataView, EpisodeOutcome, FeatureSpec, Features, IoContext,
+    NoProgress, Recorder, Result, Task,
 };
-use embody_data::{Dataset, LeRobotRecorder, RecordSpec, VideoSettings, compute_stats};
+use embody_data::{
+    Dataset, LeRobotRecorder, Look, ProcessOptions, RecordSpec, ValidateOptions, VideoSettings,
+    compute_stats, plan, process, validate,
+};
+use serde_json::json;
 
 const DIMS: usize = 26;
 const EPISODE: usize = 500;
@@ -35,18 +39,38 @@ fn main() -> Result<()> {
         opened = opened.min(begun.elapsed().as_secs_f64());
     }
     let before = peak_mib();
-    let dataset = Dataset::open(root)?;
     let begun = Instant::now();
-    let stats = compute_stats(&dataset, false, task)?;
-    let seconds = begun.elapsed().as_secs_f64();
-    let same = stats.iter().filter(|(k, s)| dataset.stats().get(*k) == Some(*s)).count();
+    let what = arguments.get(3).map_or("stats", String::as_str);
+    let found = match what {
+        "validate" => {
+            let report = validate(root, &ValidateOptions::default(), task)?;
+            json!({ "findings": report.findings.len(), "values": report.checked.values })
+        }
+        "plan" => {
+            let plan = plan(root, &ProcessOptions::default(), Look::None, task)?;
+            json!({ "kept": plan.kept().count() })
+        }
+        "process" => {
+            let home = tempfile::tempdir_in(root.parent().unwrap_or(Path::new(".")))
+                .at("create a folder beside", root)?;
+            let target = home.path().join("processed");
+            let report = process(root, &target, &ProcessOptions::default(), task)?;
+            json!({ "kept": report.kept.len(), "version": report.version })
+        }
+        _ => {
+            let dataset = Dataset::open(root)?;
+            let stats = compute_stats(&dataset, false, task)?;
+            let same = stats.iter().filter(|(k, s)| dataset.stats().get(*k) == Some(*s)).count();
+            json!({ "features": stats.len(), "equal_to_file": same })
+        }
+    };
+    let dataset = Dataset::open(root)?;
     println!(
         "{}",
-        serde_json::json!({
+        json!({
             "episodes": dataset.episodes().len(), "frames": dataset.info().total_frames,
-            "open_seconds": opened, "stats_seconds": seconds,
-            "features": stats.len(), "equal_to_file": same,
-            "peak_mib_before": before, "peak_mib_after": peak_mib(),
+            "open_seconds": opened, "what": what, "seconds": begun.elapsed().as_secs_f64(),
+            "found": found, "peak_mib_before": before, "peak_mib_after": peak_mib(),
         })
     );
     Ok(())

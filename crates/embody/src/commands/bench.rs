@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use embody_core::{ArrayData, Batch, BatchSource, Result};
+use embody_core::{ArrayData, Batch, BatchSource, Loader, LoaderOptions, Result};
 use embody_data::{Dataset, DecodeWhen, FrameSource, SourceOptions};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -16,6 +16,8 @@ use crate::ui::print_data;
 /// Future actions read with each frame.
 const WINDOW: i64 = 50;
 const BATCH: usize = 32;
+/// Frames of the shuffle window that is measured beside plain shuffling.
+const SHUFFLE_WINDOW: usize = 1024;
 /// Mean and deviation of ImageNet's channels, with which most image networks normalise.
 const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
 const STD: [f32; 3] = [0.229, 0.224, 0.225];
@@ -55,9 +57,15 @@ fn data(app: &App<'_>, path: &Path, time: Duration) -> Result<Vec<Row>> {
         for (what, batch, floats) in [
             ("random frames, each with 50 actions, u8", 1, false),
             ("random frames, each with 50 actions, f32", 1, true),
-            ("shuffled batches of 32, each with 50 actions, f32", BATCH, true),
         ] {
             let per_second = reading(app, path, time, (threads, batch, floats))?;
+            rows.push(Row { what, threads, per_second });
+        }
+        for (what, window) in [
+            ("shuffled batches of 32, each with 50 actions, f32", 0),
+            ("batches of 32 in windows of 1024 frames, f32", SHUFFLE_WINDOW),
+        ] {
+            let per_second = loading(app, path, time, threads, window)?;
             rows.push(Row { what, threads, per_second });
         }
     }
@@ -93,12 +101,7 @@ fn reading(
     time: Duration,
     (threads, batch, floats): (usize, usize, bool),
 ) -> Result<f64> {
-    let mut options =
-        SourceOptions { threads, decode: DecodeWhen::Reading, ..SourceOptions::default() };
-    if Dataset::open(path)?.info().features.contains_key("action") {
-        options.windows.insert("action".to_owned(), (0..WINDOW).collect());
-    }
-    let source = FrameSource::open(path, &options, app.task)?;
+    let source = open(app, path, threads)?;
     let mut rng = ChaCha8Rng::seed_from_u64(0);
     let mut order: Vec<usize> = Vec::new();
     let (mut out, mut normalised) = (Batch::default(), Vec::new());
@@ -115,6 +118,51 @@ fn reading(
             normalise(&out, threads, &mut normalised);
         }
         Ok(indices.len())
+    })
+}
+
+fn open(app: &App<'_>, path: &Path, threads: usize) -> Result<FrameSource> {
+    let mut options =
+        SourceOptions { threads, decode: DecodeWhen::Reading, ..SourceOptions::default() };
+    if Dataset::open(path)?.info().features.contains_key("action") {
+        options.windows.insert("action".to_owned(), (0..WINDOW).collect());
+    }
+    FrameSource::open(path, &options, app.task)
+}
+
+/// As training reads: through the loader, with as many workers as threads. What was read
+/// ahead when the time begins is as much as what is when it ends.
+fn loading(
+    app: &App<'_>,
+    path: &Path,
+    time: Duration,
+    threads: usize,
+    window: usize,
+) -> Result<f64> {
+    let source = open(app, path, threads)?;
+    let options = LoaderOptions {
+        batch_size: BATCH,
+        window,
+        workers: threads,
+        prefetch: if window > 1 { 1 } else { 2 * threads },
+        ..LoaderOptions::default()
+    };
+    std::thread::scope(|scope| {
+        let mut loader = Loader::start(scope, &source, &options)?;
+        let mut normalised = Vec::new();
+        // A window comes at once: whole windows are timed, or the ends would decide.
+        let each = if window > 1 { window.div_ceil(BATCH) } else { 1 };
+        rate(app, time, || {
+            let mut done = 0;
+            for _ in 0..each {
+                let Some(batch) = loader.next() else { break };
+                let batch = batch?;
+                normalise(&batch, 1, &mut normalised);
+                done += batch.frames.len();
+                loader.give_back(batch);
+            }
+            Ok(done)
+        })
     })
 }
 

@@ -4,6 +4,8 @@
 mod bench;
 mod docs;
 mod help;
+mod mixtures;
 mod recipes;
 mod robustness;
+mod serve;
 mod view;
