@@ -100,7 +100,7 @@ impl Loader {
         })
     }
 
-    /// The next batch; `None` after the last.
+    /// The next batch; `None` after the last and after an error.
     ///
     /// # Errors
     /// What the source said, with the batch's number.
@@ -115,7 +115,11 @@ impl Loader {
             self.waited += begun.elapsed();
             match batches {
                 Ok(batches) => self.current.extend(batches),
-                Err(error) => return Some(Err(error.context(format!("batch {}", self.next)))),
+                Err(error) => {
+                    // Nothing comes after it: numbers would no longer fit.
+                    self.end = Some(self.next);
+                    return Some(Err(error.context(format!("batch {}", self.next))));
+                }
             }
             for batch in self.current.drain(..self.skip.min(self.current.len())) {
                 self.shared.give_back(batch);

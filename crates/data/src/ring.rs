@@ -197,7 +197,11 @@ fn unnamed(folder: &Path) -> Result<(PathBuf, File, Option<tempfile::TempPath>)>
     #[cfg(target_os = "linux")]
     {
         use std::os::fd::AsRawFd;
+        use std::os::unix::fs::PermissionsExt;
         let file = tempfile::tempfile_in(folder).at("create a file in", folder)?;
+        // Made by the umask, unlike one with a name.
+        let private = std::fs::Permissions::from_mode(0o600);
+        file.set_permissions(private).at("restrict a file in", folder)?;
         let path = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
         Ok((path.into(), file, None))
     }

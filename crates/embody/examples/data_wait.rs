@@ -18,8 +18,7 @@ fn main() -> Result<()> {
     let cancel = CancelToken::default();
     let task = Task { progress: &NoProgress, cancel: &cancel };
     let base = preset("act-small-real").map(|p| p.config).unwrap_or_default();
-    let base =
-        TrainConfig { steps, eval_every: 0, log_every: 10, checkpoint_every: steps, ..base };
+    let base = TrainConfig { steps, eval_every: 0, log_every: 10, checkpoint_every: steps, ..base };
     for (what, decode, prefetch, shuffle_window) in [
         ("one batch ahead, decoding", DecodeWhen::Reading, 1, 0),
         ("four batches ahead, decoding", DecodeWhen::Reading, 4, 0),

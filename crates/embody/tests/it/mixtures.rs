@@ -83,6 +83,8 @@ fn a_policy_learns_from_two_datasets_with_weights() {
 #[test]
 fn a_mixture_that_makes_no_sense_is_refused_before_anything_runs() {
     let bench = Bench::new();
+    dataset(&bench.path("one"));
+    dataset(&bench.path("two"));
     let said = |train: &str| {
         bench.write("mix.toml", &recipe(train));
         bench.err(&["recipe", "check", "mix.toml"])
