@@ -317,7 +317,7 @@ pub struct Serve {
     #[arg(long = "window", value_name = "FEATURE=START..END", value_parser = window)]
     pub windows: Vec<(String, (i64, i64))>,
     /// Height and width that pictures are brought to [default: as recorded]
-    #[arg(long, value_name = "HEIGHTxWIDTH", value_parser = size)]
+    #[arg(long, value_name = "HxW", value_parser = size)]
     pub image_size: Option<(usize, usize)>,
     /// Seed of the order
     #[arg(long, default_value_t = 0)]
@@ -355,7 +355,7 @@ fn window(text: &str) -> Result<(String, (i64, i64)), String> {
 /// `224x224` as height and width.
 fn size(text: &str) -> Result<(usize, usize), String> {
     let parsed = text.split_once('x').and_then(|(h, w)| Some((h.parse().ok()?, w.parse().ok()?)));
-    parsed.ok_or_else(|| "write HEIGHTxWIDTH, such as 224x224".to_owned())
+    parsed.ok_or_else(|| "write HxW, such as 224x224".to_owned())
 }
 
 /// Which episodes stay.
