@@ -34,14 +34,17 @@ pub enum MixtureStats {
     PerDataset,
 }
 
+/// Features whose values change, with factor and offset per dimension.
+type Moves = Vec<(String, Vec<(f32, f32)>)>;
+
 /// Several datasets as one.
 pub struct Mixture<'a> {
     portions: Vec<Portion<'a>>,
     /// First frame of each portion, and the end of the last.
     starts: Vec<usize>,
     stats: StatsMap,
-    /// Per portion: features whose values change, with factor and offset per dimension.
-    moved: Vec<Vec<(String, Vec<(f32, f32)>)>>,
+    /// Of each portion.
+    moved: Vec<Moves>,
     scratch: Mutex<Vec<Batch>>,
 }
 
@@ -277,7 +280,7 @@ fn joint(portions: &[Portion<'_>]) -> StatsMap {
 
 /// Factor and offset per dimension that bring a portion's numeric features to the first one's mean
 /// and deviation. A dimension that hardly moves in either keeps its scale.
-fn moves(portion: &Portion<'_>, first: &Portion<'_>) -> Result<Vec<(String, Vec<(f32, f32)>)>> {
+fn moves(portion: &Portion<'_>, first: &Portion<'_>) -> Result<Moves> {
     let (from, to) = (portion.source.stats(), first.source.stats());
     let mut out = Vec::new();
     for (key, spec) in portion.source.features() {

@@ -5,10 +5,8 @@ use embody_core::FrameRef;
 use super::*;
 
 fn batch(add: u8) -> Batch {
-    let mut batch = Batch::default();
-    batch.frames = (0..3)
-        .map(|i| FrameRef { dataset: 1, episode: 7 + i, frame: 40 + usize::from(add) })
-        .collect();
+    let frame = |i| FrameRef { dataset: 1, episode: 7 + i, frame: 40 + usize::from(add) };
+    let mut batch = Batch { frames: (0..3).map(frame).collect(), ..Batch::default() };
     let mut put = |key: &str, shape: &[usize], data| {
         batch.arrays.insert(key.to_owned(), Array { shape: shape.to_vec(), data });
     };

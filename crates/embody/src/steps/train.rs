@@ -231,7 +231,7 @@ fn parse(step: &Step) -> Result<(Head, TrainConfig)> {
             .with_hint(format!("there are: {names}"))
     })?;
     head.image_size = head.image_size.or(preset.image_size);
-    if head.dataset.is_some() == !head.datasets.is_empty() {
+    if head.dataset.is_some() != head.datasets.is_empty() {
         return Err(step
             .bad_value("dataset", "give either `dataset` or `datasets`")
             .with_hint("several datasets: datasets = [{ dataset = \"@a\", weight = 2 }, …]"));
