@@ -7,6 +7,7 @@
 mod cache;
 mod gather;
 mod live;
+mod pixels;
 mod resize;
 
 use std::ops::Range;
@@ -27,6 +28,8 @@ use crate::format::RESERVED;
 use cache::Pictures;
 use gather::gather_pictures;
 use live::Live;
+pub use pixels::Pixels;
+use pixels::{Scale, rooms};
 pub(crate) use resize::Resizer;
 
 /// What to read, and how.
@@ -52,6 +55,8 @@ pub struct SourceOptions {
     /// Draw all frames alike, whatever the sampling weights of their episodes
     /// ([`Dataset::sampling_weights`]).
     pub unweighted: bool,
+    /// What their pixels come out as.
+    pub pixels: Pixels,
 }
 
 /// When pictures are decoded.
@@ -86,6 +91,8 @@ pub struct FrameSource {
     episode_of: Vec<u32>,
     tables: IndexMap<String, Column>,
     pictures: IndexMap<String, Pictures>,
+    /// How pixels become floats; bytes where `None`.
+    scale: Option<Scale>,
     windows: IndexMap<String, Vec<i64>>,
     tasks: Vec<Vec<String>>,
     pool: rayon::ThreadPool,
@@ -110,6 +117,7 @@ impl FrameSource {
         let dataset = Arc::new(Dataset::open(root)?);
         let range = dataset.split(options.split.as_deref())?;
         let features = chosen(&dataset, options)?;
+        let scale = scale(options.pixels)?;
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(options.threads)
             .build()
@@ -154,6 +162,7 @@ impl FrameSource {
             episode_of,
             tables,
             pictures,
+            scale,
             windows: options.windows.clone(),
             tasks,
             pool,
@@ -279,10 +288,11 @@ impl FrameSource {
     fn pictures(
         &self,
         pictures: &Pictures,
-        bytes: usize,
+        values: usize,
         rows: &[usize],
         to: &mut ArrayData,
     ) -> Result<()> {
+        let mut rooms = rooms(to, self.scale.as_ref(), (rows.len(), values));
         let decoded: &[u8] = match pictures {
             Pictures::Ram(bytes) => bytes,
             Pictures::File(map) => map,
@@ -294,10 +304,10 @@ impl FrameSource {
                         (episode.episode, row - episode.frames.start)
                     })
                     .collect();
-                return live.gather(&self.pool, &frames, to);
+                return live.gather(&self.pool, &frames, rooms);
             }
         };
-        gather_pictures(&self.pool, decoded, bytes, rows, to);
+        gather_pictures(&self.pool, decoded, values, rows, &mut rooms);
         Ok(())
     }
 
@@ -325,6 +335,19 @@ impl FrameSource {
             }
         }
     }
+}
+
+/// How pixels become floats, checked.
+fn scale(pixels: Pixels) -> Result<Option<Scale>> {
+    let Pixels::Floats { mean, std } = pixels else { return Ok(None) };
+    if mean.iter().any(|m| !m.is_finite()) || std.iter().any(|s| !s.is_finite() || *s <= 0.0) {
+        return Err(DataError::Request {
+            why: format!("pixels normalised by mean {mean:?} and deviation {std:?}"),
+            hint: "give finite means and deviations above 0, for values in [0, 1]".to_owned(),
+        }
+        .into());
+    }
+    Ok(Some(Scale::new(mean, std)))
 }
 
 /// The features asked for, as they come out.
