@@ -25,6 +25,7 @@ mod picture;
 mod process;
 mod recorder;
 mod repair;
+mod ring;
 mod source;
 mod stats;
 mod validate;
@@ -34,9 +35,10 @@ mod writer;
 
 pub use annotate::{Annotation, annotate, read_annotations};
 pub use curate::{
-    CameraMeasures, DriftMeasures, EpisodeMeasures, FACTS, Fact, FactName, GripperMeasures,
-    LagMeasures, Look, NearestMeasures, NonFinite, Phase, Plan, PlannedEpisode, Quality, Remark,
-    Segment, Spike, Survey, SurveyOptions, findings, plan, remarks, survey,
+    CameraMeasures, CrossCheck, DriftMeasures, DriftOf, EpisodeMeasures, FACTS, Fact, FactName,
+    GripperMeasures, JudgedEpisode, Judgement, LagMeasures, Look, NearestMeasures, NonFinite,
+    Phase, Plan, PlannedEpisode, Quality, Remark, Segment, Spike, Survey, SurveyOptions, findings,
+    judge, plan, remarks, survey,
 };
 pub use dataset::{
     Annotations, Dataset, Episode, EpisodeTable, RowSpan, SegmentLabel, VideoSpan, detect_format,
@@ -60,6 +62,7 @@ pub use process::{
 };
 pub use recorder::{FrameValue, LeRobotRecorder, Origin, RecordReport, RecordSpec, RecoverReport};
 pub use repair::{RepairReport, repair};
+pub use ring::{BatchRing, Layout, RING_PROTOCOL, SlotArray};
 pub use source::{DecodeWhen, FrameSource, Pixels, SourceEpisode, SourceOptions};
 pub use stats::compute_stats;
 pub use validate::{Checked, DecodeCheck, ValidateOptions, ValidationReport, validate};

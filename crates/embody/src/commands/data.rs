@@ -1,6 +1,7 @@
 //! `embody data`: look at, check and import datasets.
 
 mod logs;
+mod serve;
 
 use std::path::Path;
 
@@ -72,6 +73,7 @@ pub fn run(app: &App<'_>, command: &DataCommand) -> Result<()> {
         DataCommand::Curate { path, rules, no_pictures } => {
             curate::plan(app, path, rules, *no_pictures)
         }
+        DataCommand::Judge { path, out } => curate::judge(app, path, out.as_deref()),
         DataCommand::Measures => curate::measures(app),
         DataCommand::Process { source, target, rules, held_out, seed } => {
             let options =
@@ -90,6 +92,7 @@ pub fn run(app: &App<'_>, command: &DataCommand) -> Result<()> {
             let options = view::Options { port: *port, episode: *episode, open: !no_open };
             view::run(app, path, &options)
         }
+        DataCommand::Serve(flags) => serve::run(app, flags),
         DataCommand::Log { path } => log(app, path),
         DataCommand::Edit(command) => super::edits::run(app, command),
         DataCommand::Store(command) => stores::run(app, command),

@@ -4,7 +4,9 @@
 mod bench;
 mod docs;
 mod help;
+mod mixtures;
 mod recipes;
 mod robustness;
 mod stores;
+mod serve;
 mod view;
