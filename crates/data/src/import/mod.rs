@@ -6,6 +6,8 @@
 //! its content.
 
 mod arrays;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 mod hdf5;
 mod lerobot;
 mod log;
@@ -24,7 +26,7 @@ use crate::video::VideoSettings;
 
 pub(crate) use lerobot::{Changes, Labels, copy_changed, copy_episode, rename_tasks, v3_info};
 pub use log::{StreamReport, UseReport, resample};
-pub(crate) use log::{begin_mcap, tick};
+pub(crate) use log::{MAPPING_FILE, begin_mcap, tick};
 
 /// How to import.
 #[derive(Debug, Clone, Default)]

@@ -230,7 +230,7 @@ fn unpack<'a>(map: &'a [u8], chunk: &Chunk) -> std::result::Result<Cow<'a, [u8]>
     if content.len() as u64 != *size {
         return Err(format!("it holds {} bytes, its header says {size}", content.len()));
     }
-    if *crc != 0 && crc32fast::hash(&content) != *crc {
+    if *crc != 0 && crc32fast::hash(&content) != *crc && !cfg!(feature = "fuzz") {
         return Err("its checksum is wrong".to_owned());
     }
     Ok(content)

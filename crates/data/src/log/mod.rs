@@ -7,6 +7,7 @@
 
 mod mcap;
 mod merge;
+mod packed;
 mod rosbag1;
 mod rosbag2;
 mod timing;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 use embody_core::{IoContext, Result};
 use memmap2::Mmap;
 use serde::Serialize;
+use tempfile::TempDir;
 
 use crate::error::DataError;
 use crate::finding::Finding;
@@ -146,6 +148,8 @@ pub struct Log {
     channels: Vec<Channel>,
     findings: Vec<Finding>,
     source: Source,
+    /// Where files lie that were compressed as a whole.
+    _unpacked: Option<TempDir>,
 }
 
 #[derive(Debug)]
@@ -170,12 +174,11 @@ impl Log {
     /// When it is missing, of no known format, or so damaged that nothing can be had from it.
     pub fn open(path: &Path) -> Result<Self> {
         let format = detect(path)?.ok_or_else(|| no_log(path, "it is no message log"))?;
-        Ok(match format {
-            LogFormat::Mcap => {
-                Self::from(path, format, mcap::open(&log_files(path)?)?, Source::Mcap)
-            }
+        let (files, unpacked) = packed::unpack(log_files(path)?)?;
+        let mut log = match format {
+            LogFormat::Mcap => Self::from(path, format, mcap::open(&files)?, Source::Mcap),
             LogFormat::Rosbag2 => {
-                Self::from(path, format, rosbag2::open(path, &log_files(path)?)?, Source::Rosbag2)
+                Self::from(path, format, rosbag2::open(path, &files)?, Source::Rosbag2)
             }
             LogFormat::Rosbag1 => {
                 Self::from(path, format, rosbag1::open(&Bytes::open(path)?)?, Source::Rosbag1)
@@ -183,7 +186,12 @@ impl Log {
             LogFormat::Ulog => {
                 Self::from(path, format, ulog::open(&Bytes::open(path)?)?, Source::Ulog)
             }
-        })
+        };
+        if path.is_dir() {
+            log.findings.extend(rosbag2::compare_files(path)?);
+        }
+        log._unpacked = unpacked;
+        Ok(log)
     }
 
     fn from<S>(
@@ -193,7 +201,8 @@ impl Log {
         wrap: impl Fn(S) -> Source,
     ) -> Self {
         let Opened { channels, findings, source } = opened;
-        Self { path: path.to_owned(), format, channels, findings, source: wrap(source) }
+        let (path, source) = (path.to_owned(), wrap(source));
+        Self { path, format, channels, findings, source, _unpacked: None }
     }
 
     /// Where it is.
@@ -246,6 +255,15 @@ pub fn detect(path: &Path) -> Result<Option<LogFormat>> {
         let rosbag2 = path.join("metadata.yaml").is_file();
         return Ok(match files.first() {
             Some(first) if rosbag2 => detect(first)?,
+            _ => None,
+        });
+    }
+    if let Some(inner) = packed::inner_name(path) {
+        // Compressed as a whole by rosbag2: its name says what is in it.
+        let extension = Path::new(inner).extension().and_then(|e| e.to_str());
+        return Ok(match extension {
+            Some("db3") => Some(LogFormat::Rosbag2),
+            Some("mcap") => Some(LogFormat::Mcap),
             _ => None,
         });
     }
@@ -302,11 +320,15 @@ fn log_files(path: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(path).at("read folder", path)? {
         let file = entry.at("read folder", path)?.path();
-        let extension = file.extension().and_then(|e| e.to_str()).unwrap_or("");
-        if matches!(extension, "db3" | "mcap") && file.is_file() {
+        let inner = packed::inner_name(&file).map(PathBuf::from);
+        let extension = inner.as_ref().unwrap_or(&file).extension().and_then(|e| e.to_str());
+        if matches!(extension, Some("db3" | "mcap")) && file.is_file() {
             files.push(file);
         }
     }
+    // What was unpacked by hand beside the packed file would be read twice.
+    let names: Vec<PathBuf> = files.clone();
+    files.retain(|f| packed::inner_name(f).is_none_or(|n| !names.contains(&f.with_file_name(n))));
     sort_naturally(&mut files);
     Ok(files)
 }

@@ -167,6 +167,36 @@ fn damaged(path: &Path, why: &str) -> DataError {
     }
 }
 
+/// Files that `metadata.yaml` in `root` names and that are not there: a recording split over several
+/// files is whole only with all of them.
+pub(super) fn compare_files(root: &Path) -> Result<Vec<Finding>> {
+    let path = root.join("metadata.yaml");
+    if !path.is_file() {
+        return Ok(Vec::new());
+    }
+    let text = std::fs::read_to_string(&path).at("read", &path)?;
+    let named: Vec<String> = text
+        .lines()
+        .skip_while(|line| line.trim() != "relative_file_paths:")
+        .skip(1)
+        .map_while(|line| line.trim().strip_prefix("- "))
+        .map(|name| name.trim().trim_matches(['"', '\'']).to_owned())
+        .collect();
+    // Names are compared without their folders: older bags name them below the bag's own.
+    let last = |name: &str| name.rsplit('/').next().unwrap_or(name).to_owned();
+    let named: Vec<String> = named.iter().map(|n| last(n)).collect();
+    let mut findings = Vec::new();
+    for name in named.iter().filter(|n| !root.join(n).is_file()) {
+        // A file that was unpacked by hand is as good.
+        if name.strip_suffix(".zstd").is_some_and(|inner| root.join(inner).is_file()) {
+            continue;
+        }
+        let text = format!("metadata.yaml names {name}, which is not there; its messages are missing");
+        findings.push(Finding::error("log-file-missing", text).file("metadata.yaml"));
+    }
+    Ok(findings)
+}
+
 #[derive(Default)]
 struct Described {
     messages: Option<u64>,

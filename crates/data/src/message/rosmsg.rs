@@ -31,9 +31,6 @@ pub(crate) fn parse(name: &str, text: &str, ros1: bool) -> Result<Schema, String
             current = short(next.trim());
             continue;
         }
-        if trimmed.starts_with("IDL:") {
-            return Err("it is written in IDL, which is not read yet".to_owned());
-        }
         body.push_str(line);
         body.push('\n');
     }

@@ -93,7 +93,8 @@ impl Place {
     }
 }
 
-fn open(source: &Path) -> Result<Recording> {
+/// Opens the recording at `source`.
+pub(super) fn open(source: &Path) -> Result<Recording> {
     let files = files_of(source)?;
     let mut notes = Vec::new();
     let mut places = Vec::new();

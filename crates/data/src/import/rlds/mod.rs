@@ -62,7 +62,8 @@ pub(super) fn is_rlds(source: &Path) -> bool {
         || std::fs::read_dir(source).is_ok_and(|mut d| d.any(|e| e.is_ok_and(|e| inside(e.path()))))
 }
 
-fn open(source: &Path) -> Result<Recording> {
+/// Opens the recording at `source`.
+pub(super) fn open(source: &Path) -> Result<Recording> {
     let Some(folder) = folder_of(source) else {
         return Err(DataError::Request {
             why: format!("{} holds several versions of an RLDS dataset", source.display()),
@@ -121,6 +122,12 @@ struct Shard {
 }
 
 /// The shards that are here, by split in the declared order; missing ones are noted.
+/// Parses one record.
+#[cfg(any(test, feature = "fuzz"))]
+pub(super) fn read_example(record: &[u8]) -> std::result::Result<usize, String> {
+    example::parse(record).map(|features| features.len())
+}
+
 fn shards(
     folder: &Path,
     info: &Value,

@@ -54,7 +54,8 @@ pub(super) fn is_zarr(source: &Path) -> bool {
     })
 }
 
-fn open(source: &Path) -> Result<Recording> {
+/// Opens the recording at `source`.
+pub(super) fn open(source: &Path) -> Result<Recording> {
     let mut store = Store::open(source)?;
     let ends = episode_ends(&mut store)?;
     let frames = ends.last().copied().unwrap_or(0);
