@@ -35,8 +35,6 @@ fn variable(name: &str) -> Option<PathBuf> {
 }
 
 fn set_up() -> Run {
-    // libFuzzer's hook aborts on every panic; this one lets those be caught that are meant to be.
-    std::panic::set_hook(Box::new(|info| memory::LAST_PANIC.with_borrow_mut(|p| *p = info.to_string())));
     if variable("EMBODY_FUZZ_LIST").is_some() {
         all().for_each(|t| println!("{} {}", t.name, t.max_len));
         std::process::exit(0);
@@ -59,6 +57,10 @@ fn set_up() -> Run {
         std::fs::remove_dir_all(&scratch).ok();
         std::process::exit(0);
     }
+    // libFuzzer's hook aborts on every panic; this one lets those be caught that are meant to be.
+    std::panic::set_hook(Box::new(|info| {
+        memory::LAST_PANIC.with_borrow_mut(|p| *p = info.to_string());
+    }));
     Run { target: *target, scratch }
 }
 

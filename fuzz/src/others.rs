@@ -29,7 +29,9 @@ fn http(bytes: &[u8], _: &Path) {
     let mut headers = HeaderMap::new();
     for line in lines.take(16) {
         let Some((name, value)) = line.split_once(':') else { continue };
-        if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), value.trim().parse::<HeaderValue>()) {
+        if let (Ok(name), Ok(value)) =
+            (name.parse::<HeaderName>(), value.trim().parse::<HeaderValue>())
+        {
             headers.append(name, value);
         }
     }

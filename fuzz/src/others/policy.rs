@@ -31,7 +31,8 @@ fn made(scratch: &Path) -> PathBuf {
         keypoint_layer: 1,
         ..ActConfig::default()
     };
-    let cfg = TrainConfig { policy: PolicyConfig::ActSmall(act), batch_size: 2, ..source::small(1) };
+    let cfg =
+        TrainConfig { policy: PolicyConfig::ActSmall(act), batch_size: 2, ..source::small(1) };
     let cancel = CancelToken::default();
     let task = Task { progress: &NoProgress, cancel: &cancel };
     train(&source::Drawn::new(1, 2, &cfg), None, &cfg, &out, task).expect("a policy");

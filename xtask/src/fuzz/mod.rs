@@ -73,6 +73,8 @@ struct State {
     tally: Tally,
     /// Targets being run.
     busy: Vec<String>,
+    /// Targets that could not be run.
+    broken: usize,
 }
 
 /// Dispatches the command.
@@ -114,7 +116,7 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     if stop.exists() {
         fs::remove_file(&stop).during("remove", &stop)?;
     }
-    let state = Mutex::new(State { tally, busy: Vec::new() });
+    let state = Mutex::new(State { tally, busy: Vec::new(), broken: 0 });
     let shared = Shared { args, program, targets, state };
     let deadline = args
         .minutes
@@ -129,6 +131,9 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     outcomes.into_iter().collect::<Result<()>>()?;
     let state = shared.state.into_inner().unwrap_or_else(PoisonError::into_inner);
     print!("{}", state.tally.table());
+    if state.broken > 0 {
+        return Err(Fail::new(format!("{} targets could not be run", state.broken)));
+    }
     match state.tally.open_findings() {
         0 => Ok(()),
         n => Err(Fail::new(format!("{n} findings are open"))
@@ -145,8 +150,14 @@ fn job(shared: &Shared<'_>, deadline: Option<std::time::Instant>, stop: &Path) -
         }
         let Some(target) = next(shared) else { return Ok(()) };
         let outcome = turn(shared, &target, &over);
-        lock(shared).busy.retain(|b| *b != target.name);
-        outcome?;
+        let mut state = lock(shared);
+        state.busy.retain(|b| *b != target.name);
+        if let Err(fail) = outcome {
+            // One target that does not run must not keep the others from it.
+            eprintln!("{}: {fail}", target.name);
+            state.tally.hold_up(&target.name, &shared.program);
+            state.broken += 1;
+        }
     }
 }
 
@@ -191,7 +202,10 @@ fn turn(shared: &Shared<'_>, target: &Target, over: &dyn Fn() -> bool) -> Result
     })?;
     eprintln!(
         "{name:<18} {:>7.0} s  {:>11} runs  {:>6} edges  {:>5} inputs  {}",
-        result.cpu_secs, result.runs, result.edges, result.inputs,
+        result.cpu_secs,
+        result.runs,
+        result.edges,
+        result.inputs,
         if result.ended == Ended::Whole { "" } else { "FINDING" }
     );
     if result.ended == Ended::Finding {

@@ -20,17 +20,18 @@ pub(super) fn zarr_array(bytes: &[u8], scratch: &Path) {
     }
     let array = root.join("data/a");
     // Version 2 where it says so, else 3.
-    let (here, other) = match meta.contains("zarr_format\":2") || meta.contains("zarr_format\": 2")
-    {
-        true => (".zarray", "zarr.json"),
-        false => ("zarr.json", ".zarray"),
+    let here = match meta.contains("zarr_format\":2") || meta.contains("zarr_format\": 2") {
+        true => ".zarray",
+        false => "zarr.json",
     };
+    std::fs::remove_dir_all(&array).ok();
     put(&array.join(here), meta.as_bytes());
-    std::fs::remove_file(array.join(other)).ok();
-    for key in ["0", "0.0", "0.0.0", "0.0.0.0", "c/0", "c/0/0", "c/0/0/0"] {
-        if !array.join(key).is_dir() {
-            put(&array.join(key), chunk);
-        }
+    let described: serde_json::Value = serde_json::from_str(&meta).unwrap_or_default();
+    let dims = described["shape"].as_array().map_or(1, Vec::len).clamp(1, 8);
+    for separator in [".", "/"] {
+        let key = vec!["0"; dims].join(separator);
+        let key = if here == ".zarray" { key } else { format!("c{separator}{key}") };
+        put(&array.join(key), chunk);
     }
     read_all(ArrayFormat::Zarr, &root);
 }

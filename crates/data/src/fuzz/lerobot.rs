@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::{put, quietly, seeds};
 use crate::annotate::read_annotations;
 use crate::dataset::{Dataset, detect_format};
-use crate::lineage::lineage;
+use crate::lineage::{LINEAGE_FILE, lineage};
 use crate::recorder::LeRobotRecorder;
 use crate::repair::repair;
 use crate::validate::{DecodeCheck, ValidateOptions, validate};
@@ -14,7 +14,7 @@ use crate::versions::Versions;
 
 /// Files that describe a dataset, by the first byte of the input.
 pub(super) const META: [&str; 4] =
-    ["meta/info.json", "meta/stats.json", "meta/lineage.json", "a kept version"];
+    ["meta/info.json", "meta/stats.json", LINEAGE_FILE, "a kept version"];
 /// Tables of a dataset.
 pub(super) const TABLES: [&str; 3] = [
     "meta/tasks.parquet",

@@ -99,11 +99,9 @@ fn decode(decoder: &Decoder, message: &[u8]) {
 /// A definition in text, a zero byte, a message: as ROS 2 and as ROS 1 have them, and as IDL.
 pub(super) fn ros_message(bytes: &[u8], _: &Path) {
     let (text, message) = text_and_rest(bytes);
-    for (encoding, kind) in [
-        (Encoding::Cdr, "ros2msg"),
-        (Encoding::Ros1, "ros1msg"),
-        (Encoding::Cdr, "ros2idl"),
-    ] {
+    for (encoding, kind) in
+        [(Encoding::Cdr, "ros2msg"), (Encoding::Ros1, "ros1msg"), (Encoding::Cdr, "ros2idl")]
+    {
         let channel = channel(encoding, "pkg/msg/Type", kind, text.as_bytes());
         if let Ok(decoder) = Decoder::new(&channel) {
             decode(&decoder, message);

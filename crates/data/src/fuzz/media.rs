@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::{piece, put};
-use crate::message::{CdrWriter, Camera, Decoder};
 use crate::log::{Channel, Encoding};
+use crate::message::{Camera, CdrWriter, Decoder};
 use crate::mp4::read_track;
 use crate::picture as stills;
 use crate::video::{StreamDecoder, VideoFile, decode_frames, obu_types, with_sequence_header};
@@ -21,7 +21,7 @@ pub(super) fn mp4(bytes: &[u8], scratch: &Path) {
     }
     let path = put(&scratch.join("input.mp4"), bytes);
     let Ok(file) = VideoFile::open(&path) else { return };
-    for seconds in [0.0, 0.1, 1e9, -1.0] {
+    for seconds in [0.0, 0.1, 1e9, -1.0, 1e300, -1e300, f64::NAN] {
         let _ = file.frame_at(seconds, 1e-4);
         let _ = file.span(seconds, seconds + 1.0, 30.0);
     }

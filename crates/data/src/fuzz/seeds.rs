@@ -30,7 +30,8 @@ pub(super) const FEATURES: &str = r#"{"featuresDict":{"features":{
   "p":{"image":{"shape":{"dimensions":["-1","-1","3"]}}}}}}}}}}}"#;
 
 /// A record of it, of one step: lists of floats, integers and bytes.
-const EXAMPLE: &[u8] = b"\n1\n\x17\n\x07steps/a\x12\x0c\x12\x0a\n\x08\0\0\xc0\x3f\0\0\0\xc0\n\x10\n\
+const EXAMPLE: &[u8] =
+    b"\n1\n\x17\n\x07steps/a\x12\x0c\x12\x0a\n\x08\0\0\xc0\x3f\0\0\0\xc0\n\x10\n\
     \x07steps/n\x12\x05\x1a\x03\n\x01\x07\n\x0f\n\x07steps/s\x12\x04\n\x02\n\0";
 
 /// Writes seeds of the target `name` into `out`; `data` is a folder of real recordings, if there.
@@ -115,7 +116,11 @@ fn real(name: &str, data: &Path) -> Vec<Vec<u8>> {
         "lerobot_v2" => lerobot::V2
             .iter()
             .enumerate()
-            .flat_map(|(i, f)| cut(&format!("unitree-g1-bottle/{f}"), &[60_000]).into_iter().map(move |b| [&[i as u8][..], &b].concat()))
+            .flat_map(|(i, f)| {
+                cut(&format!("unitree-g1-bottle/{f}"), &[60_000])
+                    .into_iter()
+                    .map(move |b| [&[i as u8][..], &b].concat())
+            })
             .collect(),
         _ => Vec::new(),
     }
@@ -203,7 +208,10 @@ pub(super) fn dataset_v2(root: &Path) {
     let new = root.with_extension("v3");
     record(&new, 1);
     let read = |name: &str| fs::read(new.join(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
-    put(&root.join("data/chunk-000/episode_000000.parquet"), &read("data/chunk-000/file-000.parquet"));
+    put(
+        &root.join("data/chunk-000/episode_000000.parquet"),
+        &read("data/chunk-000/file-000.parquet"),
+    );
     let video = "videos/observation.images.cam/chunk-000/file-000.mp4";
     let place = "videos/chunk-000/observation.images.cam/episode_000000.mp4";
     put(&root.join(place), &read(video));
@@ -212,8 +220,7 @@ pub(super) fn dataset_v2(root: &Path) {
     info["codebase_version"] = json!("v2.1");
     info["total_chunks"] = json!(1);
     info["total_videos"] = json!(1);
-    info["data_path"] =
-        json!("data/chunk-{episode_chunk:03d}/episode_{episode_index:06d}.parquet");
+    info["data_path"] = json!("data/chunk-{episode_chunk:03d}/episode_{episode_index:06d}.parquet");
     info["video_path"] =
         json!("videos/chunk-{episode_chunk:03d}/{video_key}/episode_{episode_index:06d}.mp4");
     put(&root.join("meta/info.json"), info.to_string().as_bytes());
@@ -319,10 +326,7 @@ fn rosbag1() -> Vec<u8> {
         ("md5sum", b"x"),
         ("message_definition", b"float64 data\n"),
     ]);
-    let connection = record(
-        &[("op", &[7]), ("conn", &[0; 4]), ("topic", b"/a")],
-        &about[4..],
-    );
+    let connection = record(&[("op", &[7]), ("conn", &[0; 4]), ("topic", b"/a")], &about[4..]);
     let time = |s: u32| [s.to_le_bytes(), 7u32.to_le_bytes()].concat();
     let message = |s: u32| {
         let fields: [(&str, &[u8]); 3] = [("op", &[2]), ("conn", &[0; 4]), ("time", &time(s))];
@@ -403,7 +407,14 @@ fn zarr_arrays() -> Vec<Vec<u8>> {
     let lz4 = [&32u32.to_le_bytes()[..], &lz4_flex::block::compress(&plain)].concat();
     let zstd = zstd::bulk::compress(&plain, 1).expect("in memory");
     // A frame of one block of one stream, stored.
-    let blosc = [&[2u8, 1, 0x12, 4][..], &32u32.to_le_bytes(), &32u32.to_le_bytes(), &48u32.to_le_bytes(), &plain].concat();
+    let blosc = [
+        &[2u8, 1, 0x12, 4][..],
+        &32u32.to_le_bytes(),
+        &32u32.to_le_bytes(),
+        &48u32.to_le_bytes(),
+        &plain,
+    ]
+    .concat();
     let v3 = br#"{"zarr_format":3,"node_type":"array","shape":[4,2],"data_type":"uint8","chunk_grid":{"name":"regular","configuration":{"chunk_shape":[4,2]}},"chunk_key_encoding":{"name":"default","configuration":{"separator":"/"}},"fill_value":0,"codecs":[{"name":"bytes","configuration":{"endian":"little"}},{"name":"crc32c"}]}"#;
     vec![
         v2("null", &plain),
@@ -429,8 +440,11 @@ fn zipped(scratch: &Path) -> Vec<u8> {
     quietly(|task| export(&root, &target, ExportFormat::Zarr, &options, task)).expect("an export");
     let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
     for (i, name) in crate::files::list_files(&target).expect("an export").iter().enumerate() {
-        let method =
-            if i % 2 == 0 { zip::CompressionMethod::Stored } else { zip::CompressionMethod::Deflated };
+        let method = if i % 2 == 0 {
+            zip::CompressionMethod::Stored
+        } else {
+            zip::CompressionMethod::Deflated
+        };
         let options = zip::write::SimpleFileOptions::default().compression_method(method);
         zip.start_file(name, options).expect("in memory");
         zip.write_all(&fs::read(target.join(name)).expect("an export")).expect("in memory");

@@ -32,7 +32,7 @@ struct Part {
 }
 
 /// No message may unpack to more.
-const MESSAGE_LIMIT: u64 = 1 << 30;
+const MESSAGE_LIMIT: u64 = 1 << 28;
 
 /// Opens the files of a recording; `root` is the file or folder that was asked for.
 pub(super) fn open(root: &Path, files: &[PathBuf]) -> Result<Opened<Rosbag2>> {
@@ -191,7 +191,8 @@ pub(super) fn compare_files(root: &Path) -> Result<Vec<Finding>> {
         if name.strip_suffix(".zstd").is_some_and(|inner| root.join(inner).is_file()) {
             continue;
         }
-        let text = format!("metadata.yaml names {name}, which is not there; its messages are missing");
+        let text =
+            format!("metadata.yaml names {name}, which is not there; its messages are missing");
         findings.push(Finding::error("log-file-missing", text).file("metadata.yaml"));
     }
     Ok(findings)

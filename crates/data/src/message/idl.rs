@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 
 use super::rosmsg::{common, short};
-use super::schema::{Arity, Field, Kind, Scalar, Schema, Struct};
+use super::schema::{Arity, FIELD_LIMIT, Field, Kind, Scalar, Schema, Struct};
 
 /// Longest text that is taken for a definition.
 const TEXT_LIMIT: usize = 4 << 20;
@@ -22,7 +22,8 @@ pub(crate) fn parse(name: &str, text: &str) -> Result<Schema, String> {
     if text.len() > TEXT_LIMIT {
         return Err(format!("a definition of {} bytes", text.len()));
     }
-    let mut parser = Parser { tokens: tokens(text)?, at: 0, scope: Vec::new(), known: HashMap::new() };
+    let mut parser =
+        Parser { tokens: tokens(text)?, at: 0, scope: Vec::new(), known: HashMap::new() };
     while parser.peek().is_some() {
         parser.definition()?;
     }
@@ -413,6 +414,9 @@ impl Builder<'_> {
         for (field, written, scope) in fields {
             if out.iter().any(|f| f.name == *field) {
                 return Err(format!("{name} has two fields called {field}"));
+            }
+            if out.len() == FIELD_LIMIT {
+                return Err(format!("{name} has more than {FIELD_LIMIT} fields"));
             }
             let (kind, arity) =
                 self.kind(written, scope, depth).map_err(|e| format!("{name}.{field}: {e}"))?;

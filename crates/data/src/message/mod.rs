@@ -63,9 +63,7 @@ impl Decoder {
                 let kind = channel.definition.as_ref().map_or("", |d| d.encoding.as_str());
                 let schema = match text()? {
                     // MCAP calls it ros2idl, rosbag2's storage in SQLite says it in the text.
-                    Some(text)
-                        if kind == "ros2idl" || kind == "omgidl" || idl::is_idl(&text) =>
-                    {
+                    Some(text) if kind == "ros2idl" || kind == "omgidl" || idl::is_idl(&text) => {
                         idl::parse(name, &text)?
                     }
                     Some(text) if !text.is_empty() => rosmsg::parse(name, &text, ros1)?,
@@ -101,9 +99,7 @@ impl Decoder {
     /// When it is damaged or of another type.
     pub fn tree(&self, message: &[u8]) -> Result<Tree, String> {
         match &self.form {
-            Form::Wire(layout) => {
-                Ok(layout.wire(message).and_then(|mut w| w.tree(layout, 0))?)
-            }
+            Form::Wire(layout) => Ok(layout.wire(message).and_then(|mut w| w.tree(layout, 0))?),
             Form::Protobuf(descriptor) => protobuf::tree(descriptor, message),
             Form::Json => {
                 let value: serde_json::Value =

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 
 use super::builtin;
-use super::schema::{Arity, Field, Kind, Scalar, Schema, Struct};
+use super::schema::{Arity, FIELD_LIMIT, Field, Kind, Scalar, Schema, Struct};
 
 /// Longest text that is taken for a definition.
 const TEXT_LIMIT: usize = 4 << 20;
@@ -106,6 +106,9 @@ impl Builder {
             let Some(field) = self.field(name, line)? else { continue };
             if fields.iter().any(|f| f.name == field.name) {
                 return Err(format!("{name} has two fields called {}", field.name));
+            }
+            if fields.len() == FIELD_LIMIT {
+                return Err(format!("{name} has more than {FIELD_LIMIT} fields"));
             }
             fields.push(field);
         }

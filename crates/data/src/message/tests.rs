@@ -255,7 +255,8 @@ fn stills_decode_as_pillow_sees_them() {
 /// CDR 1) and with two (Fast CDR 2).
 #[test]
 fn wide_text_is_read_in_both_widths() {
-    let decoder = Decoder::new(&channel(Encoding::Cdr, "uint32 a\nwstring text\nuint32 b\n")).unwrap();
+    let decoder =
+        Decoder::new(&channel(Encoding::Cdr, "uint32 a\nwstring text\nuint32 b\n")).unwrap();
     let text = "gr\u{fc}n";
     for (width, big) in [(4usize, false), (2, false), (4, true), (2, true)] {
         let long = |v: u32| if big { v.to_be_bytes() } else { v.to_le_bytes() };
@@ -279,7 +280,7 @@ fn wide_text_is_read_in_both_widths() {
             plan.extract(&message).unwrap(),
             [Value::Text(text.to_owned()), Value::Ints(vec![9])]
         );
-        message.extend([0; 8]);
+        message.extend([0; 16]);
         assert!(decoder.tree(&message).is_err(), "neither width ends where the message does");
     }
 }
@@ -306,4 +307,32 @@ fn idl_that_is_not_understood_says_where() {
         let error = idl(&good.replace(from, to)).unwrap_err();
         assert!(error.contains(says), "{error}");
     }
+}
+
+/// Sizes in a definition multiply: what a few lines claim must not take time or memory.
+#[test]
+fn nested_arrays_of_nothing_take_no_time() {
+    let nest = |kind: &str| {
+        let mut text = String::from("A1[4096] a\n");
+        for i in 1..6 {
+            let rule = "=".repeat(80);
+            let inner = if i == 5 { kind.to_owned() } else { format!("A{}[4096] a", i + 1) };
+            text += &format!("{rule}\nMSG: test/A{i}\n{inner}\n");
+        }
+        text
+    };
+    for kind in ["", "string s"] {
+        for encoding in [Encoding::Cdr, Encoding::Ros1] {
+            let decoder = Decoder::new(&channel(encoding, &nest(kind))).unwrap();
+            let mut names = Vec::new();
+            decoder.schema().unwrap().leaf_names(0, "", &mut names);
+            assert_eq!(names, Vec::<String>::new());
+            let message = [&[0, 1, 0, 0][..], &[0; 5000]].concat();
+            assert!(decoder.tree(&message).is_err());
+            assert!(decoder.plan(&["a"]).is_ok());
+        }
+    }
+    let many: String = (0..5000).map(|i| format!("bool b{i}\n")).collect();
+    let error = Decoder::new(&channel(Encoding::Cdr, &many)).unwrap_err();
+    assert!(error.contains("more than 4096 fields"), "{error}");
 }

@@ -173,7 +173,10 @@ impl<'a> Wire<'a> {
             Kind::Text | Kind::WideText => 4,
             Kind::Struct(inner) => layout.min[inner],
         };
-        // An empty structure takes no bytes, yet a list of them takes time: hold it to a byte each.
+        // An empty structure takes no bytes (in CDR one), yet a list of lists of them takes time.
+        if least == 0 && count > 1 && self.style != Style::Cdr {
+            return Err("it holds a list of structures without fields");
+        }
         if count.saturating_mul(least.max(usize::from(count > 1))) > self.left() {
             return Err(SHORT);
         }

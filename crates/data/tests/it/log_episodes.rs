@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use embody_core::ArrayData;
 use embody_data::{
-    Dataset, ImportOptions, ImportReport, Log, ProcessOptions, Relabel, Trim, delete, import, merge,
-    process, relabel, resample, trim,
+    Dataset, ImportOptions, ImportReport, Log, ProcessOptions, Relabel, Trim, delete, import,
+    merge, process, relabel, resample, trim,
 };
 use mcap::records::MessageHeader;
 use serde_json::{Value, json};
@@ -232,7 +232,8 @@ fn streams_follow_their_episodes_through_edits() {
     with_task(|t| relabel(&path("set"), &path("said"), &[label], t)).unwrap();
     again("said");
 
-    with_task(|t| process(&path("set"), &path("processed"), &ProcessOptions::default(), t)).unwrap();
+    with_task(|t| process(&path("set"), &path("processed"), &ProcessOptions::default(), t))
+        .unwrap();
     again("processed");
 
     // What keeps no streams can't stand beside what does, and neither can another mapping.
