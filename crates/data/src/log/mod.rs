@@ -148,6 +148,8 @@ pub struct Log {
     channels: Vec<Channel>,
     findings: Vec<Finding>,
     source: Source,
+    /// Whether every message is compressed by itself.
+    packed_messages: bool,
     /// Where files lie that were compressed as a whole.
     _unpacked: Option<TempDir>,
 }
@@ -190,6 +192,8 @@ impl Log {
         if path.is_dir() {
             log.findings.extend(rosbag2::compare_files(path)?);
         }
+        log.packed_messages = matches!(format, LogFormat::Mcap | LogFormat::Rosbag2)
+            && rosbag2::packs_messages(path)?;
         log._unpacked = unpacked;
         Ok(log)
     }
@@ -202,7 +206,7 @@ impl Log {
     ) -> Self {
         let Opened { channels, findings, source } = opened;
         let (path, source) = (path.to_owned(), wrap(source));
-        Self { path, format, channels, findings, source, _unpacked: None }
+        Self { path, format, channels, findings, source, packed_messages: false, _unpacked: None }
     }
 
     /// Where it is.
@@ -236,11 +240,34 @@ impl Log {
         take: &mut Take<'_>,
     ) -> Result<Vec<Finding>> {
         let wanted: Vec<bool> = (0..self.channels.len()).map(wanted).collect();
+        if !self.packed_messages {
+            return self.visit_stored(&wanted, take);
+        }
+        let mut lost = 0u64;
+        let mut findings = self.visit_stored(
+            &wanted,
+            &mut |message| match packed::unpack_message(message.data) {
+                Ok(data) => take(Message { data: &data, ..message }),
+                Err(_) => {
+                    lost += 1;
+                    Ok(())
+                }
+            },
+        )?;
+        if lost > 0 {
+            let text = format!("{lost} messages are no whole zstd and are left out");
+            findings.push(Finding::error("log-messages-damaged", text));
+        }
+        Ok(findings)
+    }
+
+    /// Messages as they are stored.
+    fn visit_stored(&self, wanted: &[bool], take: &mut Take<'_>) -> Result<Vec<Finding>> {
         match &self.source {
-            Source::Mcap(source) => source.visit(&wanted, take),
-            Source::Rosbag1(source) => source.visit(&wanted, take),
-            Source::Rosbag2(source) => source.visit(&wanted, take),
-            Source::Ulog(source) => source.visit(&wanted, take),
+            Source::Mcap(source) => source.visit(wanted, take),
+            Source::Rosbag1(source) => source.visit(wanted, take),
+            Source::Rosbag2(source) => source.visit(wanted, take),
+            Source::Ulog(source) => source.visit(wanted, take),
         }
     }
 }

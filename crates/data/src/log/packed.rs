@@ -1,4 +1,5 @@
-//! Files of a recording that are compressed as a whole (rosbag2's `compression_mode: file`).
+//! What rosbag2 compresses with zstd: files as a whole (`compression_mode: file`), or every message
+//! by itself (`message`).
 //!
 //! SQLite and the reader of MCAP want to jump about, so a compressed file is unpacked beside, into a
 //! folder of its own that goes with the log. Invariant: what is unpacked is bounded by what the
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 use embody_core::{IoContext, Result};
 use tempfile::TempDir;
 
+use super::mcap::read_bounded;
 use crate::error::DataError;
 
 /// The one compression that rosbag2 brings along.
@@ -45,6 +47,15 @@ pub(super) fn unpack(files: Vec<PathBuf>) -> Result<(Vec<PathBuf>, Option<TempDi
         });
     }
     Ok((out, Some(folder)))
+}
+
+/// No message may unpack to more.
+const MESSAGE_LIMIT: u64 = 1 << 28;
+
+/// A message that was compressed by itself.
+pub(super) fn unpack_message(data: &[u8]) -> std::result::Result<Vec<u8>, String> {
+    let decoder = zstd::stream::read::Decoder::with_buffer(data).map_err(|e| e.to_string())?;
+    read_bounded(decoder, data.len(), MESSAGE_LIMIT)
 }
 
 fn unpack_file(path: &Path, to: &Path) -> Result<()> {
