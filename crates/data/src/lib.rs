@@ -14,6 +14,8 @@ mod export;
 mod files;
 mod finding;
 mod format;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 mod import;
 mod inspect;
 mod lineage;

@@ -16,6 +16,7 @@ use crate::dataset::{Annotations, Dataset, detect_format};
 use crate::error::DataError;
 use crate::finding::Finding;
 use crate::format::Info;
+use crate::import::log::{Carried, carry};
 use crate::import::{ImportOptions, ImportReport};
 use crate::stats::{array_stats, picture_stats};
 use crate::video::VideoFile;
@@ -240,6 +241,7 @@ fn append(episode: Prepared, changes: Changes<'_>, writer: &mut DatasetWriter) -
     if let Some(relabel) = changes.relabel {
         relabel(&mut labels);
     }
+    let only_task = if let [task] = &labels.tasks[..] { Some(task.clone()) } else { None };
     writer.append(NewEpisode {
         columns,
         length,
@@ -262,7 +264,15 @@ fn append(episode: Prepared, changes: Changes<'_>, writer: &mut DatasetWriter) -
         outcome: labels.outcome,
     })?;
     writer.annotate_last(|a| *a = labels.annotations);
-    Ok(())
+    carry(&Carried {
+        source: dataset.root(),
+        episode,
+        target: writer.root(),
+        number: writer.episodes() - 1,
+        keep,
+        fps: dataset.fps(),
+        task: only_task.as_deref(),
+    })
 }
 
 /// The instructions of an episode and, per frame, which of them; from the table's `task_index`.
