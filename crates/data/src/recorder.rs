@@ -16,8 +16,8 @@ use std::sync::Arc;
 
 use arrow_array::builder::{BinaryBuilder, StringBuilder};
 use arrow_array::{
-    Array as _,     ArrayRef, BooleanArray, Float32Array, Float64Array, Int64Array, StringArray, StructArray,
-    UInt8Array,
+    Array as _, ArrayRef, BooleanArray, Float32Array, Float64Array, Int64Array, StringArray,
+    StructArray, UInt8Array,
 };
 use arrow_schema::DataType;
 use embody_core::{
@@ -235,7 +235,9 @@ impl LeRobotRecorder {
                 }
                 DType::Image if !matches!(feature.shape[..], [h, w, 3] if h > 0 && w > 0) => {
                     let shape = &feature.shape;
-                    return Err(refuse(format!("image {key:?} has shape {shape:?}, not [h, w, 3]")));
+                    return Err(refuse(format!(
+                        "image {key:?} has shape {shape:?}, not [h, w, 3]"
+                    )));
                 }
                 DType::Language => {
                     let why = "language columns can't be recorded: they are written afterwards";
@@ -631,9 +633,7 @@ fn check(spec: &FeatureSpec, value: &FrameValue<'_>) -> std::result::Result<(), 
         return Err(format!("has shape {:?}, declared is {:?}", value.shape, spec.shape));
     }
     let (fits, len, finite) = match value.data {
-        DataView::U8(v) => {
-            (spec.dtype.is_visual() || spec.dtype == DType::Uint8, v.len(), true)
-        }
+        DataView::U8(v) => (spec.dtype.is_visual() || spec.dtype == DType::Uint8, v.len(), true),
         DataView::F32(v) => (
             matches!(spec.dtype, DType::Float16 | DType::Float32),
             v.len(),

@@ -303,7 +303,8 @@ fn chosen(dataset: &Dataset, options: &SourceOptions) -> Result<Features> {
     let all: Vec<String> = declared
         .iter()
         .filter(|(k, f)| {
-            !RESERVED.contains(&k.as_str()) && !matches!(f.dtype, DType::String | DType::Language | DType::Image)
+            !RESERVED.contains(&k.as_str())
+                && !matches!(f.dtype, DType::String | DType::Language | DType::Image)
         })
         .map(|(k, _)| k.clone())
         .collect();

@@ -211,7 +211,9 @@ pub(crate) fn picture_stats(
 ) -> Result<Option<PictureStats>> {
     let from = dataset.episode(episode)?;
     match from.videos.get(key) {
-        Some(span) if dataset.video(&span.file)?.track().config.codec() != "av1" => return Ok(None),
+        Some(span) if dataset.video(&span.file)?.track().config.codec() != "av1" => {
+            return Ok(None);
+        }
         None if !dataset.has_pictures(key) => return Ok(None),
         _ => {}
     }

@@ -75,7 +75,9 @@ impl Dataset {
         };
         let spec = &self.info.features[key];
         let [height, width, 3] = spec.shape[..] else {
-            return Err(bad(0, format!("pictures of shape {:?} are not decoded", spec.shape)).into());
+            return Err(
+                bad(0, format!("pictures of shape {:?} are not decoded", spec.shape)).into()
+            );
         };
         let mut at = 0;
         while at < frames.len() {

@@ -63,7 +63,8 @@ pub struct ExportReport {
     pub left_out: Vec<String>,
 }
 
-/// One episode as a recording for Rerun: the bytes of a `.rrd` file.
+/// One episode as a recording for Rerun: the bytes of a `.rrd` file. Language columns have no form
+/// there and are left out.
 ///
 /// # Errors
 /// As [`export`].

@@ -14,7 +14,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Float64Array, Int64Array, ListArray, StringArray};
-use embody_core::{ArrayData, AtomicDir, DType, FeatureSpec, IoContext, Result, Task, write_atomic};
+use embody_core::{
+    ArrayData, AtomicDir, DType, FeatureSpec, IoContext, Result, Task, write_atomic,
+};
 
 use super::rows::{Rows, aside, put, refuse};
 use crate::dataset::Dataset;
@@ -88,6 +90,7 @@ pub(super) fn recording<W: Write>(
             DType::Video => out.video(key)?.map_err(fail)?,
             DType::Image => out.pictures(key)?.map_err(fail)?,
             DType::String => out.texts(key)?.map_err(fail)?,
+            DType::Language => return Err(refuse(key, "language has no form in Rerun")),
             _ => out.numbers(key, spec, &table[key])?.map_err(fail)?,
         }
     }
@@ -277,7 +280,12 @@ impl<W: Write> Recording<'_, W> {
             };
             let parts = vec![
                 component("EncodedImage", "blob", "Blob", blobs(files.iter().map(|f| &f[..]))),
-                component("EncodedImage", "media_type", "MediaType", strings(files.iter().map(media))),
+                component(
+                    "EncodedImage",
+                    "media_type",
+                    "MediaType",
+                    strings(files.iter().map(media)),
+                ),
             ];
             if let Err(e) = self.writer.chunk(&path, &times, parts) {
                 return Ok(Err(e));
@@ -293,9 +301,12 @@ fn strings_of(texts: Vec<String>) -> ListArray {
     list_of(Arc::new(StringArray::from_iter_values(texts)), count)
 }
 
-/// An episode as the bytes of a `.rrd` file.
+/// An episode as the bytes of a `.rrd` file, without language columns.
 pub(super) fn bytes(dataset: &Dataset, episode: usize) -> Result<Vec<u8>> {
-    let rows = Rows::of(dataset, &super::ExportOptions::default())?;
+    let features = dataset.info().features.iter();
+    let without = features.filter(|(_, f)| f.dtype == DType::Language).map(|(key, _)| key.clone());
+    let options = super::ExportOptions { without: without.collect(), ..Default::default() };
+    let rows = Rows::of(dataset, &options)?;
     let path = dataset.root();
     let mut writer = RrdWriter::new(Vec::new()).at("write", path)?;
     recording(&rows, episode, &mut writer, path)?;

@@ -61,8 +61,7 @@ pub(crate) fn moved(column: &ArrayRef, seconds: f64) -> Result<ArrayRef, String>
         times.iter().map(|t| t.map(|t| (f64::from(t) - seconds).max(0.0) as f32)).collect();
     let mut columns = entries.columns().to_vec();
     columns[at] = Arc::new(times);
-    let entries =
-        StructArray::try_new(entries.fields().clone(), columns, entries.nulls().cloned());
+    let entries = StructArray::try_new(entries.fields().clone(), columns, entries.nulls().cloned());
     let entries = entries.map_err(|e| e.to_string())?;
     let DataType::List(field) = lists.data_type() else { return Err(none()) };
     let nulls = lists.nulls().cloned();

@@ -13,8 +13,8 @@ pub(crate) use info::{RESERVED, Value, fill};
 pub(crate) use language::{PERSISTENT, moved};
 pub(crate) use stats_file::{entries, inner_shape, parse_stats, stats_to_json};
 pub(crate) use table::{
-    TableFile, array_of, cast_column, column_type, data_schema, fixed_list, key_type, parquet_writer,
-    strings_of, texts_of,
+    TableFile, array_of, cast_column, column_type, data_schema, fixed_list, key_type,
+    parquet_writer, strings_of, texts_of,
 };
 pub(crate) use tasks::{read_tasks, read_tasks_jsonl, write_tasks};
 

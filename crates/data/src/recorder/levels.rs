@@ -27,7 +27,8 @@ impl Levels {
         let file = match &mut self.file {
             Some(file) => file,
             None => {
-                let file = tempfile::tempfile_in(&self.folder).at("create file in", &self.folder)?;
+                let file =
+                    tempfile::tempfile_in(&self.folder).at("create file in", &self.folder)?;
                 self.file.insert(BufWriter::with_capacity(64 << 10, file))
             }
         };

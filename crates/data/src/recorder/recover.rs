@@ -161,7 +161,10 @@ impl LeRobotRecorder {
                 .filter(|(_, f)| f.dtype != DType::Video)
                 .map(|(k, f)| (k.clone(), empty(f.dtype, self.target.path())))
                 .collect(),
-            cameras: cameras.iter().map(|(k, _)| (k.clone(), Camera::new(self.target.path()))).collect(),
+            cameras: cameras
+                .iter()
+                .map(|(k, _)| (k.clone(), Camera::new(self.target.path())))
+                .collect(),
         };
         for (frame, row) in logged.rows.iter().take(length).enumerate() {
             unpack(row, features, &mut open).ok_or_else(|| {

@@ -80,7 +80,12 @@ impl Component {
 pub(crate) fn list_of(values: ArrayRef, len: usize) -> ListArray {
     let rows = if len == 0 { 0 } else { values.len() / len };
     let offsets = OffsetBuffer::from_lengths(std::iter::repeat_n(len, rows));
-    ListArray::new(Arc::new(Field::new_list_field(values.data_type().clone(), true)), offsets, values, None)
+    ListArray::new(
+        Arc::new(Field::new_list_field(values.data_type().clone(), true)),
+        offsets,
+        values,
+        None,
+    )
 }
 
 /// One list for each of `blobs`, which holds its bytes as a list of its own.
@@ -230,8 +235,7 @@ impl<W: Write> RrdWriter<W> {
             columns.push(Arc::new(component.values.clone()));
         }
         let id = format!("chunk_{:016X}{:016x}", chunk.time, chunk.count);
-        let about =
-            [("rerun:entity_path", entity), ("rerun:id", &id), ("sorbet:version", SORBET)];
+        let about = [("rerun:entity_path", entity), ("rerun:id", &id), ("sorbet:version", SORBET)];
         let schema = Schema::new_with_metadata(fields, mark(&about));
         let batch = RecordBatch::try_new(Arc::new(schema), columns).map_err(arrow)?;
         let plain = stream(&batch.schema(), Some(&batch))?;

@@ -85,7 +85,8 @@ pub(super) fn check(
         }
         if spec.dtype == DType::Language {
             if !matches!(column.data_type(), DataType::List(_) | DataType::LargeList(_)) {
-                let text = format!("column {key:?} is of type {}, no list of entries", column.data_type());
+                let text =
+                    format!("column {key:?} is of type {}, no list of entries", column.data_type());
                 part.findings.push(at(Finding::error("column-shape", text)));
             }
             continue;

@@ -238,7 +238,11 @@ topic = "/film"
     assert_eq!(table["observation.pose"].data, ArrayData::F32(pose));
     let frames: Vec<usize> = (0..20).collect();
     let film = dataset.decode_frames(0, "observation.images.film", &frames).unwrap().concat();
-    assert!(difference(&film, &pictures.concat()) < 6.0, "{}", difference(&film, &pictures.concat()));
+    assert!(
+        difference(&film, &pictures.concat()) < 6.0,
+        "{}",
+        difference(&film, &pictures.concat())
+    );
     let raw = dataset.decode_frames(0, "observation.images.raw", &frames).unwrap();
     let jpeg = dataset.decode_frames(0, "observation.images.jpeg", &frames).unwrap();
     assert!(difference(&raw.concat(), &jpeg.concat()) < 6.0);

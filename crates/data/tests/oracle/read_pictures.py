@@ -27,6 +27,15 @@ def read():
     print(json.dumps({"sums": sums, "language": language, "features": features}, default=str))
 
 
+def column(rows, kind):
+    """pa.array knows no nested extension types: made of text, then taken for JSON."""
+    import pyarrow as pa
+
+    entry = kind.value_type
+    plain = [f if f.name != "tool_calls" else pa.field(f.name, pa.list_(pa.string())) for f in entry]
+    return pa.array(rows, pa.list_(pa.struct(plain))).cast(kind)
+
+
 def write():
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -60,8 +69,11 @@ def write():
             events.append([
                 {"role": "user", "content": None, "style": "vqa", "camera": KEY, "tool_calls": [call]},
             ] if frame == 2 else [])
-        table = table.append_column(pa.field("language_persistent", language_persistent_arrow_type()), pa.array(persistent, language_persistent_arrow_type()))
-        table = table.append_column(pa.field("language_events", language_events_arrow_type()), pa.array(events, language_events_arrow_type()))
+        for key, rows, kind in (
+            ("language_persistent", persistent, language_persistent_arrow_type()),
+            ("language_events", events, language_events_arrow_type()),
+        ):
+            table = table.append_column(pa.field(key, kind), column(rows, kind))
         # The annotation pipeline leaves the description of the columns to info.json.
         table = table.replace_schema_metadata({k: v for k, v in (table.schema.metadata or {}).items() if k != b"huggingface"})
         pq.write_table(table, path)

@@ -53,12 +53,19 @@ fn without_hashes(bench: &Bench, text: &str) -> String {
     let hex = |c: char| c.is_ascii_hexdigit();
     let text = bench.redact(text);
     let word = |w: &str| {
+        // Recordings are named by dataset, version and episode.
+        if let Some((name, rest)) = w.split_once('-').filter(|(n, _)| *n == "\"set") {
+            return format!("{name}-[HASH]{}", &rest[12..]);
+        }
         let bare = w.trim_end_matches([':', ',', '.']);
-        let hash = bare.len() >= 8 && bare.chars().all(hex) && bare.chars().any(|c| c.is_ascii_digit());
+        let hash =
+            bare.len() >= 8 && bare.chars().all(hex) && bare.chars().any(|c| c.is_ascii_digit());
         if hash { w.replace(bare, "[HASH]") } else { w.to_owned() }
     };
     let line = |l: &str| l.split(' ').map(word).collect::<Vec<_>>().join(" ");
-    text.lines().map(line).collect::<Vec<_>>().join("\n")
+    // Progress lines say how long it took.
+    let lines = text.lines().filter(|l| !l.contains(" episodes in ") && !l.contains(" logs in "));
+    lines.map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// Runs commands one after the other and writes down what a person sees.
@@ -103,8 +110,7 @@ fn edits_say_what_they_made() {
     ));
     let report = json(&bench, &["data", "diff", "set", "less", "--json"]);
     assert_eq!(report["episodes"]["removed"], serde_json::json!([1]));
-    let report =
-        json(&bench, &["data", "delete", "set", "fewer", "--episodes", "0,2-", "--json"]);
+    let report = json(&bench, &["data", "delete", "set", "fewer", "--episodes", "0,2-", "--json"]);
     assert_eq!((&report[0]["episodes"], &report[0]["frames"]), (&1.into(), &13.into()));
 }
 
@@ -119,14 +125,16 @@ fn versions_are_kept_and_put_back() {
     bench.ok(&["data", "checkout", &version[..10], "again"]);
     let same = bench.ok(&["data", "diff", "set", "again"]);
     insta::assert_snapshot!(without_hashes(&bench, &same));
-    insta::assert_snapshot!(transcript(
-        &bench,
-        &[
-            &["data", "checkout", "ffff", "nothing"],
-            &["data", "checkout", &version[..10], "again"],
-        ],
-    )
-    .replace(&version[..10], "[HASH]"));
+    insta::assert_snapshot!(
+        transcript(
+            &bench,
+            &[
+                &["data", "checkout", "ffff", "nothing"],
+                &["data", "checkout", &version[..10], "again"],
+            ],
+        )
+        .replace(&version[..10], "[HASH]")
+    );
 }
 
 #[test]

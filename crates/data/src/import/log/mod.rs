@@ -162,8 +162,7 @@ fn import_with(
     let source_version: ContentHash = origin.source.clone();
     task.begin("import", Some(logs.len() as u64), "logs");
     for (done, path) in logs.iter().enumerate() {
-        let clock =
-            LogClock { timeline: mapping.timeline.as_deref(), ticks_per_sec: mapping.fps };
+        let clock = LogClock { timeline: mapping.timeline.as_deref(), ticks_per_sec: mapping.fps };
         let log = Log::open_by(path, clock)?;
         format = log.format().as_str();
         let mut survey = Survey::of(&log, mapping, task)?;

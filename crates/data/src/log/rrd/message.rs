@@ -47,7 +47,9 @@ fn first(column: &ArrayRef) -> Option<ArrayRef> {
 /// The values of a row; `None` where there are none.
 fn values(column: &ArrayRef, row: usize) -> Option<ArrayRef> {
     let column = column.as_list_opt::<i32>()?;
-    (row < column.len() && !column.is_null(row)).then(|| column.value(row)).filter(|v| !v.is_empty())
+    (row < column.len() && !column.is_null(row))
+        .then(|| column.value(row))
+        .filter(|v| !v.is_empty())
 }
 
 fn texts(values: &ArrayRef) -> Option<Vec<String>> {
@@ -68,8 +70,13 @@ pub(super) enum Form {
     Joints(Vec<String>),
     Numbers,
     Transform,
-    Image { archetype: &'static str, format: Option<ArrayRef> },
-    Encoded { media: String },
+    Image {
+        archetype: &'static str,
+        format: Option<ArrayRef>,
+    },
+    Encoded {
+        media: String,
+    },
     /// Packets of a stream in a format.
     Stream(String),
     /// Packets of a video file.
@@ -81,12 +88,7 @@ pub(super) enum Form {
 }
 
 impl Form {
-    pub fn of(
-        entity: &str,
-        archetype: &str,
-        fields: &BTreeSet<String>,
-        statics: &Statics,
-    ) -> Self {
+    pub fn of(entity: &str, archetype: &str, fields: &BTreeSet<String>, statics: &Statics) -> Self {
         let only = |known: &[&str]| fields.iter().all(|f| known.contains(&f.as_str()));
         let text = |archetype, field| {
             statics.get(entity, archetype, field).and_then(texts).and_then(|t| t.into_iter().next())
@@ -201,12 +203,14 @@ impl Form {
                 let media = own.as_ref().unwrap_or(media);
                 head().text(media.strip_prefix("image/").unwrap_or(media)).bytes(&bytes).finish()
             }),
-            Self::Stream(format) => field("sample").as_ref().and_then(blob).map(|packet| {
-                head().bytes(&packet).text(format).finish()
-            }),
-            Self::Text => field("text").as_ref().and_then(texts).map(|text| {
-                CdrWriter::new().text(&text.join("\n")).finish()
-            }),
+            Self::Stream(format) => field("sample")
+                .as_ref()
+                .and_then(blob)
+                .map(|packet| head().bytes(&packet).text(format).finish()),
+            Self::Text => field("text")
+                .as_ref()
+                .and_then(texts)
+                .map(|text| CdrWriter::new().text(&text.join("\n")).finish()),
             Self::Json => {
                 let mut out = serde_json::Map::new();
                 for (name, column) in fields {
@@ -258,12 +262,7 @@ fn quaternion(m: &[f64]) -> [f64; 4] {
     let i = biggest.unwrap_or(0);
     if trace > e(i, i) {
         let s = (trace + 1.0).sqrt() * 2.0;
-        q = [
-            (e(2, 1) - e(1, 2)) / s,
-            (e(0, 2) - e(2, 0)) / s,
-            (e(1, 0) - e(0, 1)) / s,
-            s / 4.0,
-        ];
+        q = [(e(2, 1) - e(1, 2)) / s, (e(0, 2) - e(2, 0)) / s, (e(1, 0) - e(0, 1)) / s, s / 4.0];
     } else {
         let (j, k) = ((i + 1) % 3, (i + 2) % 3);
         let s = (1.0 + e(i, i) - e(j, j) - e(k, k)).max(0.0).sqrt() * 2.0;

@@ -18,6 +18,7 @@ use embody_core::{Result, nearest_key};
 
 use super::merge::{Entry, Loaded, Place, merge};
 use super::{Bytes, Channel, LogClock, Opened, Take, no_log};
+use crate::error::DataError;
 use crate::finding::Finding;
 use crate::rrd::{MAGIC as RRD, Parsed, batch, parse};
 
@@ -191,12 +192,16 @@ pub(super) fn open(bytes: &Bytes, asked: LogClock<'_>) -> Result<Opened<Rrd>> {
     let recordings: Vec<&str> =
         parsed.stores.iter().filter(|s| s.recording).map(|s| s.id.as_str()).collect();
     if recordings.len() > 1 {
-        let some = recordings.iter().take(4).copied().collect::<Vec<_>>().join(", ");
-        return Err(refuse(format!(
-            "it holds {} recordings ({some}, …), a log is one: write each to a file of its own \
-             (rerun rrd route, or embody data export to a folder)",
-            recordings.len()
-        ))
+        return Err(DataError::ReadLog {
+            path: bytes.path.to_path_buf(),
+            why: format!(
+                "it holds {} recordings, from {:?} to {:?}; a log is one",
+                recordings.len(),
+                recordings[0],
+                recordings[recordings.len() - 1]
+            ),
+            hint: "write each to a file of its own, as embody data export to a folder does".into(),
+        }
         .into());
     }
     let mut found = Found::default();
