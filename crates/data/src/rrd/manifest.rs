@@ -2,7 +2,7 @@
 //! times it holds of each component, and the schema of the whole
 //! (`rerun.log_msg.v1alpha1.RrdManifest`).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ pub(super) struct Manifest {
     chunks: Vec<Row>,
     /// Metadata of each component.
     components: BTreeMap<String, HashMap<String, String>>,
-    timelines: BTreeMap<Timeline, ()>,
+    timelines: BTreeSet<Timeline>,
     /// Columns of the recording, by name.
     schema: BTreeMap<String, Field>,
 }
@@ -74,7 +74,7 @@ impl Manifest {
             times: times.iter().map(|(t, values)| (*t, span(values))).collect(),
         });
         for (timeline, values) in times {
-            self.timelines.insert(*timeline, ());
+            self.timelines.insert(*timeline);
             let about = HashMap::from([
                 ("rerun:index_name".to_owned(), timeline.name().to_owned()),
                 ("rerun:kind".to_owned(), "index".to_owned()),
@@ -161,7 +161,7 @@ impl Manifest {
             let pick = |span: Span| if last { span.1 } else { span.0 };
             timeline.array(chunks.iter().map(|c| of(c).map(pick)).collect())
         };
-        for timeline in self.timelines.keys() {
+        for timeline in &self.timelines {
             let of = |c: &Row| c.times.get(timeline).copied();
             let about = [("rerun:index", timeline.name())];
             for (suffix, last) in [("start", false), ("end", true)] {
@@ -169,7 +169,7 @@ impl Manifest {
                 put(&name, times(*timeline, &of, last), true, &about);
             }
         }
-        for timeline in self.timelines.keys() {
+        for timeline in &self.timelines {
             for (name, component) in &self.components {
                 let of = |c: &Row| {
                     let span = c.times.get(timeline).copied();

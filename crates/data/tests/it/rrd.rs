@@ -95,9 +95,9 @@ fn timelines_are_chosen_by_name() {
     assert_eq!(times(LogClock::default())[..3], [0, 33_333_333, 66_666_667]);
     let steps = LogClock { timeline: Some("frame"), ticks_per_sec: 10.0 };
     assert_eq!(times(steps)[..3], [0, 100_000_000, 200_000_000]);
-    let wrong = LogClock { timeline: Some("tme"), ..LogClock::default() };
+    let wrong = LogClock { timeline: Some("times"), ..LogClock::default() };
     let error = Log::open_by(&file, wrong).unwrap_err().to_string();
-    assert!(error.contains("no timeline \"tme\"") && error.contains("\"time\""), "{error}");
+    assert!(error.contains("no timeline \"times\"") && error.contains("\"time\""), "{error}");
 }
 
 #[test]

@@ -253,8 +253,8 @@ fn transform(field: impl Fn(&str) -> Option<ArrayRef>, out: CdrWriter) -> Option
     Some(at.iter().chain(&turn).fold(out, |out, v| out.double(*v)))
 }
 
-/// The quaternion (x, y, z, w) of a rotation matrix given column by column (Shepperd, "Quaternion
-/// from rotation matrix", 1978).
+/// The quaternion (x, y, z, w) of a rotation matrix given column by column ("Quaternion
+/// from rotation matrix", Journal of Guidance and Control 1(3), 1978).
 fn quaternion(m: &[f64]) -> [f64; 4] {
     let e = |row: usize, column: usize| m.get(column * 3 + row).copied().unwrap_or(0.0);
     let trace = e(0, 0) + e(1, 1) + e(2, 2);
