@@ -26,6 +26,9 @@ pub enum DType {
     Uint64,
     Bool,
     String,
+    /// What is said to and by the robot: a list of entries per frame (LeRobot's `language_persistent`
+    /// and `language_events`).
+    Language,
     /// One encoded still image per frame.
     Image,
     /// Frames in a video file beside the table.
@@ -40,7 +43,7 @@ impl DType {
 
     /// Whether this is a number that statistics and normalisation apply to.
     pub fn is_numeric(self) -> bool {
-        !self.is_visual() && !matches!(self, Self::String | Self::Bool)
+        !self.is_visual() && !matches!(self, Self::String | Self::Language | Self::Bool)
     }
 }
 

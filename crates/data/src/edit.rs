@@ -272,6 +272,21 @@ fn begin(target: &Path) -> Result<AtomicDir> {
     AtomicDir::begin(target, false)
 }
 
+/// Of each episode of a dataset that is kept as it is: the cameras whose files are taken over whole,
+/// and whether the episode is the first of the file.
+pub(crate) fn whole_files(dataset: &Dataset) -> Vec<Vec<(&str, bool)>> {
+    let takes: Vec<Take> =
+        (0..dataset.episodes().len()).map(|e| Take::whole(dataset, 0, e)).collect();
+    let mut out = vec![Vec::new(); takes.len()];
+    for key in dataset.info().video_keys() {
+        let links = linked(std::slice::from_ref(dataset), &takes, key);
+        for (out, link) in out.iter_mut().zip(links) {
+            out.extend(link.map(|first| (key, first)));
+        }
+    }
+    out
+}
+
 /// Of each take: whether its video of `key` stays in its file, which is taken over whole; true at the
 /// first episode of a file.
 fn linked(sources: &[Dataset], takes: &[Take], key: &str) -> Vec<Option<bool>> {

@@ -28,6 +28,7 @@ mod process;
 mod recorder;
 mod repair;
 mod ring;
+mod rrd;
 mod source;
 mod stats;
 mod validate;
@@ -50,13 +51,15 @@ pub use edit::{
     EditReport, Part, Relabel, Trim, delete, merge, parse_episodes, relabel, split, trim,
 };
 pub use error::DataError;
-pub use export::{ExportFormat, ExportOptions, ExportReport, export};
+pub use export::{ExportFormat, ExportOptions, ExportReport, episode_rrd, export};
 pub use finding::{Finding, Severity};
 pub use format::{FormatVersion, Info};
 pub use import::{ImportOptions, ImportReport, StreamReport, UseReport, import, resample};
 pub use inspect::{ChannelReport, Inspection, LogReport, inspect};
 pub use lineage::{Lineage, StoreCopy, lineage, portable_lineage, record_store};
-pub use log::{Channel, ClockDrift, Definition, Encoding, Log, LogFormat, Message, Timing};
+pub use log::{
+    Channel, ClockDrift, Definition, Encoding, Log, LogClock, LogFormat, Message, Timing,
+};
 pub use mapping::{Clock, Mapping, Method};
 pub use message::{Decoder, Plan as FieldPlan, Tree, Value};
 pub use process::{

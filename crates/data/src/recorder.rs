@@ -6,6 +6,7 @@
 //! frame, so that a crash costs one frame at most; [`LeRobotRecorder::recover`] completes it.
 
 mod journal;
+mod levels;
 mod pool;
 mod recover;
 
@@ -13,8 +14,12 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow_array::builder::StringBuilder;
-use arrow_array::{ArrayRef, BooleanArray, Float32Array, Float64Array, Int64Array, UInt8Array};
+use arrow_array::builder::{BinaryBuilder, StringBuilder};
+use arrow_array::{
+    Array as _, ArrayRef, BooleanArray, Float32Array, Float64Array, Int64Array, StringArray,
+    StructArray, UInt8Array,
+};
+use arrow_schema::DataType;
 use embody_core::{
     Array, ArrayData, ArrayView, AtomicDir, CancelToken, ContentHash, DType, DataView,
     EpisodeOutcome, FeatureSpec, Features, NoProgress, Recorder, Result, StatsMap, Task, VideoInfo,
@@ -24,11 +29,13 @@ use serde_json::json;
 
 use crate::error::DataError;
 use crate::format::{Info, RESERVED, cast_column, column_type, fixed_list};
-use crate::stats::{PictureStats, array_stats, sampled_frames};
+use crate::picture::encode_png;
+use crate::stats::{PictureStats, array_stats};
 use crate::video::{EncodedVideo, I420, SegmentEncoder, VideoSettings};
 use crate::writer::{DatasetWriter, Footage, NewEpisode};
 
 use journal::{Header, Journal, Leftover, journal_folder};
+use levels::Levels;
 use pool::{Job, Pool, Ticket};
 pub use recover::RecoverReport;
 use recover::pack;
@@ -41,7 +48,8 @@ pub struct RecordSpec {
     /// What is recorded, such as `so101`.
     pub robot_type: Option<String>,
     /// Features without the reserved ones (`timestamp`, `index`, …). Pictures are
-    /// [`DType::Video`] of shape `[height, width, 3]`.
+    /// [`DType::Video`], or [`DType::Image`] (a PNG per row of the table), of shape
+    /// `[height, width, 3]`.
     pub features: Features,
     /// How video is encoded.
     pub video: VideoSettings,
@@ -131,14 +139,21 @@ impl OpenEpisode {
 enum Values {
     Array(ArrayData),
     Text(StringBuilder),
+    /// PNG files, and the levels that statistics are made of.
+    Pictures(BinaryBuilder, Levels),
 }
 
-#[derive(Default)]
 struct Camera {
     buffer: Vec<I420>,
     tickets: Vec<Ticket>,
-    /// Levels of each frame, kept until the length says which are sampled.
-    pictures: Vec<PictureStats>,
+    levels: Levels,
+}
+
+impl Camera {
+    /// Without frames so far; `folder` takes what does not fit into memory.
+    fn new(folder: &Path) -> Self {
+        Self { buffer: Vec::new(), tickets: Vec::new(), levels: Levels::new(folder) }
+    }
 }
 
 /// An episode whose video may still be encoding.
@@ -218,11 +233,22 @@ impl LeRobotRecorder {
                     let shape = &feature.shape;
                     return Err(refuse(format!("text {key:?} has shape {shape:?}, not [1]")));
                 }
-                DType::Image => {
+                DType::Image if !matches!(feature.shape[..], [h, w, 3] if h > 0 && w > 0) => {
+                    let shape = &feature.shape;
                     return Err(refuse(format!(
-                        "feature {key:?}: {:?} can't be recorded",
-                        feature.dtype
+                        "image {key:?} has shape {shape:?}, not [h, w, 3]"
                     )));
+                }
+                DType::Language => {
+                    let why = "language columns can't be recorded: they are written afterwards";
+                    return Err(refuse(format!("feature {key:?}: {why}")));
+                }
+                DType::Image => {
+                    if let Some(feature) = info.features.get_mut(key)
+                        && feature.names.is_null()
+                    {
+                        feature.names = json!(["height", "width", "channels"]);
+                    }
                 }
                 _ if feature.numel() == 0 || feature.shape.len() > 5 => {
                     return Err(refuse(format!("feature {key:?} has shape {:?}", feature.shape)));
@@ -389,14 +415,14 @@ impl LeRobotRecorder {
         }
         for (key, value) in values {
             if let Some(kept) = open.values.get_mut(*key) {
-                push(kept, value);
+                push(kept, value, &self.spec.features[*key])?;
             }
         }
         let cameras = self.cameras.values().zip(open.cameras.values_mut()).enumerate();
         for ((number, (encoder, camera)), (image, picture)) in
             cameras.zip(images.into_iter().zip(pictures))
         {
-            camera.pictures.push(picture);
+            camera.levels.push(&picture)?;
             camera.buffer.push(image);
             if camera.buffer.len() >= encoder.segment_frames() {
                 let keep =
@@ -427,6 +453,11 @@ impl LeRobotRecorder {
                     columns.insert(key, Arc::new(text.finish()));
                     continue;
                 }
+                Values::Pictures(mut files, levels) => {
+                    stats.insert(key.clone(), levels.finish()?.finish());
+                    columns.insert(key, picture_column(&mut files)?);
+                    continue;
+                }
             };
             let mut shape = vec![open.length];
             shape.extend(&spec.shape);
@@ -447,11 +478,7 @@ impl LeRobotRecorder {
             }
             let config = self.cameras[&key].config(&av1c);
             videos.insert(key.clone(), EncodedVideo { config, packets });
-            let mut pictures = PictureStats::default();
-            for frame in sampled_frames(open.length) {
-                pictures.merge(&camera.pictures[frame]);
-            }
-            stats.insert(key, pictures.finish());
+            stats.insert(key, camera.levels.finish()?.finish());
         }
         self.frames += open.length;
         self.writer.append(NewEpisode {
@@ -529,9 +556,13 @@ impl Recorder for LeRobotRecorder {
                 .features
                 .iter()
                 .filter(|(_, f)| f.dtype != DType::Video)
-                .map(|(k, f)| (k.clone(), empty(f.dtype)))
+                .map(|(k, f)| (k.clone(), empty(f.dtype, self.target.path())))
                 .collect(),
-            cameras: self.cameras.keys().map(|k| (k.clone(), Camera::default())).collect(),
+            cameras: self
+                .cameras
+                .keys()
+                .map(|k| (k.clone(), Camera::new(self.target.path())))
+                .collect(),
         });
         Ok(())
     }
@@ -578,8 +609,9 @@ fn pixels<'a>(value: &FrameValue<'a>) -> Option<&'a [u8]> {
     if let FrameValue::Array(array) = value { array.as_u8() } else { None }
 }
 
-fn empty(dtype: DType) -> Values {
+fn empty(dtype: DType, folder: &Path) -> Values {
     Values::Array(match dtype {
+        DType::Image => return Values::Pictures(BinaryBuilder::new(), Levels::new(folder)),
         DType::String => return Values::Text(StringBuilder::new()),
         DType::Float64 => ArrayData::F64(Vec::new()),
         DType::Float16 | DType::Float32 => ArrayData::F32(Vec::new()),
@@ -601,7 +633,7 @@ fn check(spec: &FeatureSpec, value: &FrameValue<'_>) -> std::result::Result<(), 
         return Err(format!("has shape {:?}, declared is {:?}", value.shape, spec.shape));
     }
     let (fits, len, finite) = match value.data {
-        DataView::U8(v) => (matches!(spec.dtype, DType::Video | DType::Uint8), v.len(), true),
+        DataView::U8(v) => (spec.dtype.is_visual() || spec.dtype == DType::Uint8, v.len(), true),
         DataView::F32(v) => (
             matches!(spec.dtype, DType::Float16 | DType::Float32),
             v.len(),
@@ -640,12 +672,46 @@ fn check(spec: &FeatureSpec, value: &FrameValue<'_>) -> std::result::Result<(), 
     Ok(())
 }
 
-fn push(kept: &mut Values, value: &FrameValue<'_>) {
+/// The column of an image feature: PNG files under the names that LeRobot gives them.
+fn picture_column(files: &mut BinaryBuilder) -> Result<ArrayRef> {
+    let files: ArrayRef = Arc::new(files.finish());
+    let names = (0..files.len()).map(|frame| format!("frame-{frame:06}.png"));
+    let names: ArrayRef = Arc::new(StringArray::from_iter_values(names));
+    let DataType::Struct(fields) = column_type(&FeatureSpec::new(DType::Image, &[], &[])) else {
+        return Err(DataError::Encode { why: "pictures have no column".to_owned() }.into());
+    };
+    let column = StructArray::try_new(fields, vec![files, names], None);
+    let column = column.map_err(|e| DataError::Encode { why: e.to_string() })?;
+    Ok(Arc::new(column))
+}
+
+/// Adds a picture to an image feature's column.
+fn push_picture(
+    files: &mut BinaryBuilder,
+    levels: &mut Levels,
+    rgb: &[u8],
+    shape: &[usize],
+) -> Result<()> {
+    let (height, width) = (shape[0], shape[1]);
+    let file = encode_png(rgb, height, width).map_err(|why| DataError::Encode { why })?;
+    files.append_value(file);
+    let mut picture = PictureStats::default();
+    picture.add(rgb, width);
+    levels.push(&picture)
+}
+
+fn push(kept: &mut Values, value: &FrameValue<'_>, spec: &FeatureSpec) -> Result<()> {
     let (kept, value) = match (kept, value) {
         (Values::Array(kept), FrameValue::Array(value)) => (kept, value),
-        (Values::Text(kept), FrameValue::Text(text)) => return kept.append_value(text),
+        (Values::Text(kept), FrameValue::Text(text)) => {
+            kept.append_value(text);
+            return Ok(());
+        }
+        (Values::Pictures(files, levels), FrameValue::Array(value)) => {
+            return push_picture(files, levels, value.as_u8().unwrap_or(&[]), &spec.shape);
+        }
         // `check` has compared the types.
-        _ => return,
+        _ => return Ok(()),
     };
     match (kept, value.data) {
         (ArrayData::U8(to), DataView::U8(from)) => to.extend_from_slice(from),
@@ -656,4 +722,5 @@ fn push(kept: &mut Values, value: &FrameValue<'_>) {
         // `check` has compared the types.
         _ => {}
     }
+    Ok(())
 }

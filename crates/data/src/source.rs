@@ -368,7 +368,8 @@ fn chosen(dataset: &Dataset, options: &SourceOptions) -> Result<Features> {
     let all: Vec<String> = declared
         .iter()
         .filter(|(k, f)| {
-            !RESERVED.contains(&k.as_str()) && !matches!(f.dtype, DType::String | DType::Image)
+            !RESERVED.contains(&k.as_str())
+                && !matches!(f.dtype, DType::String | DType::Language | DType::Image)
         })
         .map(|(k, _)| k.clone())
         .collect();
@@ -387,7 +388,7 @@ fn chosen(dataset: &Dataset, options: &SourceOptions) -> Result<Features> {
                     spec.shape = vec![height, width, 3];
                 }
             }
-            DType::Image | DType::String => {
+            DType::Image | DType::String | DType::Language => {
                 return Err(DataError::Request {
                     why: format!(
                         "input {key:?} is of type {:?}, which can't be trained on",

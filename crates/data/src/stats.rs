@@ -184,8 +184,8 @@ impl Moments {
 pub fn compute_stats(dataset: &Dataset, decode: bool, task: Task<'_>) -> Result<StatsMap> {
     let all: Vec<usize> = (0..dataset.episodes().len()).collect();
     let mut out = dataset_stats(dataset, &all, task)?;
-    let keys = dataset.info().video_keys().filter(|_| decode);
-    for key in keys {
+    let visual = dataset.info().features.iter().filter(|(_, f)| decode && f.dtype.is_visual());
+    for (key, _) in visual {
         let each: Result<Vec<Option<PictureStats>>> = all
             .par_iter()
             .map(|&episode| {
@@ -196,7 +196,7 @@ pub fn compute_stats(dataset: &Dataset, decode: bool, task: Task<'_>) -> Result<
         let mut sum = PictureStats::default();
         each?.iter().flatten().for_each(|part| sum.merge(part));
         if sum.frames > 0 {
-            out.insert(key.to_owned(), sum.finish());
+            out.insert(key.clone(), sum.finish());
         }
     }
     Ok(out)
@@ -210,9 +210,12 @@ pub(crate) fn picture_stats(
     frames: Range<usize>,
 ) -> Result<Option<PictureStats>> {
     let from = dataset.episode(episode)?;
-    let Some(span) = from.videos.get(key) else { return Ok(None) };
-    if dataset.video(&span.file)?.track().config.codec() != "av1" {
-        return Ok(None);
+    match from.videos.get(key) {
+        Some(span) if dataset.video(&span.file)?.track().config.codec() != "av1" => {
+            return Ok(None);
+        }
+        None if !dataset.has_pictures(key) => return Ok(None),
+        _ => {}
     }
     let width = dataset.info().features.get(key).and_then(|f| f.shape.get(1)).copied().unwrap_or(0);
     let sampled: Vec<usize> =

@@ -120,7 +120,7 @@ pub enum DataCommand {
         #[arg(long, value_enum, default_value_t = Decode::Sampled)]
         decode: Decode,
     },
-    /// Show what a message log holds (MCAP, ROS bags, ULog): channels, rates, gaps, clocks
+    /// Show what a message log holds (MCAP, ROS bags, ULog, Rerun recordings): channels, rates, gaps, clocks
     Inspect {
         /// A log, or a folder of logs
         path: PathBuf,
@@ -131,7 +131,7 @@ pub enum DataCommand {
     /// Import a recording into the native layout (LeRobotDataset v3.0); videos are copied, never re-encoded
     ///
     /// Reads LeRobot v2.0, v2.1 and v3.0, RLDS, HDF5 (robomimic, ALOHA), Zarr (diffusion_policy) and
-    /// message logs (MCAP, ROS bags, ULog); what it is, is told by its content.
+    /// message logs (MCAP, ROS bags, ULog, Rerun recordings); what it is, is told by its content.
     Import {
         /// What to import: a folder, a file, or an address as `pull` takes it
         source: PathBuf,
@@ -139,6 +139,9 @@ pub enum DataCommand {
         target: PathBuf,
         #[command(flatten)]
         how: ImportFlags,
+        /// Replace what stands at TARGET
+        #[arg(long)]
+        overwrite: bool,
     },
     /// Sample the message streams that a dataset keeps again, at another rate or with another mapping
     Resample {
@@ -152,9 +155,12 @@ pub enum DataCommand {
         /// Another mapping than the one that the dataset keeps
         #[arg(long, value_name = "FILE")]
         map: Option<PathBuf>,
+        /// Replace what stands at TARGET
+        #[arg(long)]
+        overwrite: bool,
     },
-    /// Write a dataset in another format: HDF5 (robomimic), MCAP (ROS 2), Parquet, Zarr
-    /// (diffusion_policy)
+    /// Write a dataset in another format: HDF5 (robomimic), MCAP (ROS 2), Parquet, Rerun recordings,
+    /// Zarr (diffusion_policy)
     Export {
         /// The dataset's folder (LeRobotDataset v3.0)
         source: PathBuf,
@@ -169,6 +175,12 @@ pub enum DataCommand {
         /// Leave out all pictures
         #[arg(long)]
         no_pictures: bool,
+        /// Only these episodes, such as `3,5-7,90-`
+        #[arg(long, value_name = "LIST")]
+        episodes: Option<String>,
+        /// Replace what stands at TARGET
+        #[arg(long)]
+        overwrite: bool,
     },
     /// Say what `process` would keep, drop and trim, and why, with every measure; writes nothing
     Curate {
@@ -208,6 +220,9 @@ pub enum DataCommand {
         /// Seed of the choice of held-out episodes
         #[arg(long, default_value_t = 0)]
         seed: u64,
+        /// Replace what stands at TARGET
+        #[arg(long)]
+        overwrite: bool,
     },
     /// Look at episodes in the browser: cameras beside plots of the joints; serves this machine only
     View {
@@ -260,6 +275,9 @@ pub enum DataCommand {
         /// Name of the stretch, such as a phase or a skill
         #[arg(long, value_name = "NAME", requires = "frames")]
         label: Option<String>,
+        /// Replace what stands at TARGET
+        #[arg(long)]
+        overwrite: bool,
     },
     /// Write a page about a dataset's health: lengths, joints, lag, quality, pictures, duplicates
     Report {
@@ -433,6 +451,8 @@ pub enum Export {
     Mcap,
     /// One flat table with a row per frame, pictures as PNG
     Parquet,
+    /// Recordings for Rerun, one per episode: one file for a target that ends in `.rrd`, else a folder
+    Rrd,
     /// A folder in diffusion_policy's layout
     Zarr,
 }

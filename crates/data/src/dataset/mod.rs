@@ -7,6 +7,7 @@
 mod annotations;
 mod leaves;
 mod load;
+mod pictures;
 mod read;
 
 use std::collections::HashMap;

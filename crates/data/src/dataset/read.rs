@@ -102,7 +102,7 @@ impl Dataset {
         let keys: Vec<&str> = self
             .info
             .table_features()
-            .filter(|(_, f)| !f.dtype.is_visual() && f.dtype != embody_core::DType::String)
+            .filter(|(_, f)| f.dtype.is_numeric() || f.dtype == embody_core::DType::Bool)
             .map(|(k, _)| k)
             .collect();
         Ok(self.columns(episode, &keys)?.into_iter().collect())
@@ -157,7 +157,7 @@ impl Dataset {
         Ok((video, indices))
     }
 
-    /// Decodes frames of a video feature: RGB `[height, width, 3]` each, in the order asked.
+    /// Decodes frames of a video or image feature: RGB `[height, width, 3]` each, in the order asked.
     ///
     /// # Errors
     /// When a frame is missing, the stream is damaged, or the codec is not AV1; each names the file,
@@ -188,6 +188,9 @@ impl Dataset {
         frames: &[usize],
         take: &mut dyn FnMut(usize, &[u8]) -> Result<()>,
     ) -> Result<()> {
+        if self.has_pictures(key) {
+            return self.visit_pictures(episode, key, frames, take);
+        }
         let (video, indices) = self.locate(episode, key, frames)?;
         let shape = self.info.features.get(key).map(|f| f.shape.clone()).unwrap_or_default();
         let mut order: Vec<usize> = (0..frames.len()).collect();

@@ -197,7 +197,7 @@ fn datatype(spec: &FeatureSpec) -> Result<Datatype> {
             .map_err(|e| {
                 embody_core::Error::new(format!("could not describe truth values: {e}"))
             })?,
-        DType::String | DType::Image | DType::Video => {
+        DType::String | DType::Language | DType::Image | DType::Video => {
             return Err(refuse("", "it is no array of numbers"));
         }
     })

@@ -42,12 +42,14 @@ enum Form {
     Ints,
     Bytes,
     Video,
+    Picture,
 }
 
 impl Form {
     fn of(spec: &FeatureSpec) -> Option<Self> {
         Some(match spec.dtype {
             DType::Video => Self::Video,
+            DType::Image => Self::Picture,
             DType::Float16 | DType::Float32 | DType::Float64 if spec.shape.len() == 1 => {
                 Self::Joints
             }
@@ -65,6 +67,7 @@ impl Form {
             Self::Ints => "std_msgs/msg/Int64MultiArray",
             Self::Bytes => "std_msgs/msg/UInt8MultiArray",
             Self::Video => "foxglove_msgs/msg/CompressedVideo",
+            Self::Picture => "sensor_msgs/msg/CompressedImage",
         }
     }
 }
@@ -167,6 +170,7 @@ fn write_episode(
         for (track, (_, id)) in tracks.iter().zip(&channels) {
             let data = match footages.get(&track.key) {
                 Some((video, samples, av1c)) => packet(video, samples.start + frame, av1c, time)?,
+                None if track.form == Form::Picture => still(dataset, episode, track, frame, time)?,
                 None => numbers(track, &table[&track.key], frame, time),
             };
             put(*id, time, data)?;
@@ -188,6 +192,19 @@ fn packet(video: &VideoFile, sample: usize, av1c: &[u8], time: i64) -> Result<Ve
     let sync = video.track().samples[sample].sync;
     let data = if sync { with_sequence_header(data, av1c) } else { data.to_vec() };
     Ok(CdrWriter::new().time(time).text("").bytes(&data).text("av1").finish())
+}
+
+/// A picture of the table, as it lies there.
+fn still(
+    dataset: &Dataset,
+    episode: usize,
+    track: &Track,
+    frame: usize,
+    time: i64,
+) -> Result<Vec<u8>> {
+    let file = dataset.encoded_pictures(episode, &track.key, frame..frame + 1)?.swap_remove(0);
+    let format = if file.starts_with(&[0xff, 0xd8]) { "jpeg" } else { "png" };
+    Ok(CdrWriter::new().time(time).text("").text(format).bytes(&file).finish())
 }
 
 /// One row of a column as a message.
@@ -236,7 +253,7 @@ fn mapping(dataset: &Dataset, tracks: &[Track]) -> String {
     let _ = write!(text, "\n[task_from]\ntopic = {}\nfield = \"data\"\n", quoted(TASK_TOPIC));
     for track in tracks {
         let (key, topic) = (quoted(&track.key), quoted(&track.topic));
-        if track.form == Form::Video {
+        if matches!(track.form, Form::Video | Form::Picture) {
             let _ = write!(text, "\n[cameras.{key}]\ntopic = {topic}\n");
             continue;
         }

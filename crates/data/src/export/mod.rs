@@ -8,11 +8,12 @@ mod hdf5;
 mod mcap;
 mod parquet;
 mod rows;
+mod rrd;
 mod zarr;
 
 use std::path::{Path, PathBuf};
 
-use embody_core::{Result, Task};
+use embody_core::{DType, Result, Task};
 use serde::Serialize;
 
 use crate::dataset::Dataset;
@@ -29,6 +30,9 @@ pub enum ExportFormat {
     Mcap,
     /// One flat Parquet file with a row per frame, pictures as PNG.
     Parquet,
+    /// Recordings for Rerun, one per episode: in one file where the target's name ends in `.rrd`, else
+    /// in a folder beside the mapping that imports them.
+    Rrd,
     /// A Zarr v2 folder in diffusion_policy's layout.
     Zarr,
 }
@@ -59,6 +63,16 @@ pub struct ExportReport {
     pub left_out: Vec<String>,
 }
 
+/// One episode as a recording for Rerun: the bytes of a `.rrd` file. Language columns have no form
+/// there and are left out.
+///
+/// # Errors
+/// As [`export`].
+pub fn episode_rrd(dataset: &Dataset, episode: usize) -> Result<Vec<u8>> {
+    dataset.episode(episode)?;
+    rrd::bytes(dataset, episode)
+}
+
 /// Writes the dataset at `source` to `target` in another format.
 ///
 /// # Errors
@@ -73,11 +87,18 @@ pub fn export(
 ) -> Result<ExportReport> {
     let dataset = Dataset::open(source)?;
     let rows = Rows::of(&dataset, options)?;
+    let mut features = rows.features.iter();
+    if let Some((key, _)) = features.find(|(_, f)| f.dtype == DType::Language)
+        && format != ExportFormat::Parquet
+    {
+        return Err(rows::refuse(key, "language columns have a place in Parquet only"));
+    }
     task.begin("export", Some(rows.episodes.len() as u64), "episodes");
     match format {
         ExportFormat::Hdf5 => hdf5::write(&rows, target, task)?,
         ExportFormat::Mcap => mcap::write(&rows, target, task)?,
         ExportFormat::Parquet => parquet::write(&rows, target, task)?,
+        ExportFormat::Rrd => rrd::write(&rows, target, task)?,
         ExportFormat::Zarr => zarr::write(&rows, target, task)?,
     }
     task.end("export");

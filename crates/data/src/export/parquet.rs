@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::rows::{Rows, aside, put};
 use crate::error::{DataError, write_table};
-use crate::format::{cast_column, column_type, parquet_writer};
+use crate::format::{cast_column, key_type, parquet_writer};
 use crate::picture::encode_png;
 
 /// Frames in memory at a time.
@@ -55,7 +55,7 @@ fn schema(rows: &Rows<'_>) -> SchemaRef {
         Field::new("task", Utf8, false),
     ];
     for (key, spec) in &rows.features {
-        let kind = if spec.dtype.is_visual() { Binary } else { column_type(spec) };
+        let kind = if spec.dtype.is_visual() { Binary } else { key_type(key, spec) };
         fields.push(Field::new(key, kind, true));
     }
     let info = rows.dataset.info();
@@ -101,6 +101,12 @@ fn columns(
         };
         if !spec.dtype.is_visual() {
             out.push(column(key)?);
+            continue;
+        }
+        if spec.dtype == embody_core::DType::Image {
+            // As they lie in the table.
+            let files = rows.dataset.encoded_pictures(episode, key, block.clone())?;
+            out.push(Arc::new(BinaryArray::from_iter_values(&files)));
             continue;
         }
         let rgb = rows.pictures(episode, key, block.clone())?;

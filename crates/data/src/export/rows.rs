@@ -51,9 +51,6 @@ impl<'a> Rows<'a> {
                 left_out.push(key.clone());
                 continue;
             }
-            if spec.dtype == DType::Image {
-                return Err(refuse(key, "embedded pictures are not exported yet"));
-            }
             features.insert(key.clone(), spec.clone());
         }
         Ok(Self { dataset, episodes, features, left_out })
@@ -66,7 +63,7 @@ impl<'a> Rows<'a> {
 
     /// Features of numbers and truth values.
     pub fn numeric(&self) -> impl Iterator<Item = (&str, &FeatureSpec)> {
-        let plain = |f: &FeatureSpec| !f.dtype.is_visual() && f.dtype != DType::String;
+        let plain = |f: &FeatureSpec| f.dtype.is_numeric() || f.dtype == DType::Bool;
         self.features.iter().filter(move |(_, f)| plain(f)).map(|(k, f)| (k.as_str(), f))
     }
 
@@ -77,7 +74,7 @@ impl<'a> Rows<'a> {
 
     /// Cameras with height and width.
     pub fn cameras(&self) -> impl Iterator<Item = (&str, [usize; 2])> {
-        let cameras = self.features.iter().filter(|(_, f)| f.dtype == DType::Video);
+        let cameras = self.features.iter().filter(|(_, f)| f.dtype.is_visual());
         cameras.filter_map(|(k, f)| match f.shape[..] {
             [h, w, 3] => Some((k.as_str(), [h, w])),
             _ => None,

@@ -110,7 +110,9 @@ impl Writer {
             DType::Uint32 => ("<u4", 4),
             DType::Uint64 => ("<u8", 8),
             DType::Bool => ("|b1", 1),
-            DType::String => return Err(refuse("", "text has no place in this layout")),
+            DType::String | DType::Language => {
+                return Err(refuse("", "text has no place in this layout"));
+            }
         };
         fs::create_dir_all(&folder).at("create folder", &folder)?;
         let row_shape = if spec.shape == [1] { Vec::new() } else { spec.shape.clone() };

@@ -1,6 +1,7 @@
 //! The files of a LeRobot dataset: JSON descriptions, Parquet tables, path templates.
 
 mod info;
+mod language;
 mod stats_file;
 mod table;
 mod tasks;
@@ -9,10 +10,11 @@ mod tests;
 
 pub use info::{FormatVersion, Info};
 pub(crate) use info::{RESERVED, Value, fill};
+pub(crate) use language::{PERSISTENT, moved};
 pub(crate) use stats_file::{entries, inner_shape, parse_stats, stats_to_json};
 pub(crate) use table::{
-    TableFile, array_of, cast_column, column_type, data_schema, fixed_list, parquet_writer,
-    strings_of, texts_of,
+    TableFile, array_of, cast_column, column_type, data_schema, fixed_list, key_type,
+    parquet_writer, strings_of, texts_of,
 };
 pub(crate) use tasks::{read_tasks, read_tasks_jsonl, write_tasks};
 

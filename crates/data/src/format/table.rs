@@ -29,6 +29,7 @@ use parquet::file::properties::WriterProperties;
 use serde_json::json;
 
 use super::Info;
+use super::language::{PERSISTENT, language_feature, language_type};
 use crate::error::{DataError, read_table};
 
 /// An open Parquet file: its footer is read once.
@@ -255,6 +256,14 @@ pub(crate) fn strings_of(column: &ArrayRef) -> Option<Vec<Vec<String>>> {
     }
 }
 
+/// Arrow type of the table feature `key`.
+pub(crate) fn key_type(key: &str, spec: &FeatureSpec) -> DataType {
+    match spec.dtype {
+        DType::Language => language_type(key == PERSISTENT),
+        _ => column_type(spec),
+    }
+}
+
 /// Arrow type of a table feature.
 pub(crate) fn column_type(spec: &FeatureSpec) -> DataType {
     let scalar = match spec.dtype {
@@ -277,6 +286,7 @@ pub(crate) fn column_type(spec: &FeatureSpec) -> DataType {
                 Field::new("path", DataType::Utf8, true),
             ]));
         }
+        DType::Language => return language_type(false),
     };
     if spec.shape.is_empty() || spec.shape == [1] {
         return scalar;
@@ -339,11 +349,12 @@ pub(crate) fn data_schema(info: &Info) -> SchemaRef {
     let mut features = serde_json::Map::new();
     let mut fields = Vec::new();
     for (key, spec) in info.table_features() {
-        fields.push(Field::new(key, column_type(spec), true));
+        fields.push(Field::new(key, key_type(key, spec), true));
         let dtype = serde_json::to_value(spec.dtype).unwrap_or_default();
         let value = json!({"dtype": dtype, "_type": "Value"});
         let described = match spec.shape[..] {
             _ if spec.dtype == DType::Image => json!({"_type": "Image"}),
+            _ if spec.dtype == DType::Language => language_feature(key == PERSISTENT),
             [] | [1] => value,
             [n] => json!({"feature": value, "length": n, "_type": "List"}),
             _ => json!({

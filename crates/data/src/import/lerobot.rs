@@ -15,7 +15,7 @@ use serde_json::json;
 use crate::dataset::{Annotations, Dataset, detect_format};
 use crate::error::DataError;
 use crate::finding::Finding;
-use crate::format::Info;
+use crate::format::{Info, PERSISTENT, moved};
 use crate::import::log::{Carried, carry};
 use crate::import::{ImportOptions, ImportReport};
 use crate::stats::{array_stats, picture_stats};
@@ -224,6 +224,14 @@ fn prepare(dataset: &Dataset, episode: usize, keep: Option<Range<usize>>) -> Res
     if keep.is_some() {
         // Times count from the new first frame.
         columns.shift_remove("timestamp");
+        if let Some(column) = columns.get_mut(PERSISTENT) {
+            let cut = frames.start as f64 / dataset.fps();
+            *column = moved(column, cut).map_err(|why| DataError::Inconsistent {
+                path: path.clone(),
+                why: format!("episode {episode}: column {PERSISTENT:?} {why}"),
+                hint: "the table contradicts meta/info.json; record or copy it again",
+            })?;
+        }
     }
     let (tasks, frame_tasks) = tasks_of(dataset, episode, &columns)?;
     let mut footage = Vec::new();

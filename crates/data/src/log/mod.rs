@@ -1,4 +1,5 @@
-//! Message logs: MCAP, rosbag2 (SQLite), ROS 1 bags, PX4 ULog, behind one small interface.
+//! Message logs: MCAP, rosbag2 (SQLite), ROS 1 bags, PX4 ULog, Rerun recordings, behind one small
+//! interface.
 //!
 //! A [`Log`] has channels; [`Log::visit`] hands their messages out in the order of log time, ties in
 //! the order of the file, with memory bounded by the chunks that overlap in time. Nothing that a
@@ -10,6 +11,7 @@ mod merge;
 mod packed;
 mod rosbag1;
 mod rosbag2;
+mod rrd;
 mod timing;
 mod ulog;
 
@@ -42,6 +44,8 @@ pub enum LogFormat {
     Rosbag1,
     /// PX4 flight log.
     Ulog,
+    /// Rerun recording.
+    Rrd,
 }
 
 impl LogFormat {
@@ -52,6 +56,7 @@ impl LogFormat {
             Self::Rosbag2 => "rosbag2 (SQLite)",
             Self::Rosbag1 => "ROS 1 bag",
             Self::Ulog => "PX4 ULog",
+            Self::Rrd => "Rerun recording",
         }
     }
 }
@@ -160,6 +165,22 @@ enum Source {
     Rosbag1(rosbag1::Rosbag1),
     Rosbag2(rosbag2::Rosbag2),
     Ulog(ulog::Ulog),
+    Rrd(Box<rrd::Rrd>),
+}
+
+/// Which clock orders the messages of a log that has several (Rerun's timelines).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LogClock<'a> {
+    /// Name of the timeline; one of times where not given.
+    pub timeline: Option<&'a str>,
+    /// Steps per second of a timeline that counts; times need none.
+    pub ticks_per_sec: f64,
+}
+
+impl Default for LogClock<'_> {
+    fn default() -> Self {
+        Self { timeline: None, ticks_per_sec: 1.0 }
+    }
 }
 
 /// What a format's room gives on opening.
@@ -175,6 +196,14 @@ impl Log {
     /// # Errors
     /// When it is missing, of no known format, or so damaged that nothing can be had from it.
     pub fn open(path: &Path) -> Result<Self> {
+        Self::open_by(path, LogClock::default())
+    }
+
+    /// As [`Log::open`], its messages ordered by a clock where it has several.
+    ///
+    /// # Errors
+    /// As [`Log::open`], and where it has no such clock.
+    pub fn open_by(path: &Path, clock: LogClock<'_>) -> Result<Self> {
         let format = detect(path)?.ok_or_else(|| no_log(path, "it is no message log"))?;
         let (files, unpacked) = packed::unpack(log_files(path)?)?;
         let mut log = match format {
@@ -187,6 +216,10 @@ impl Log {
             }
             LogFormat::Ulog => {
                 Self::from(path, format, ulog::open(&Bytes::open(path)?)?, Source::Ulog)
+            }
+            LogFormat::Rrd => {
+                let opened = rrd::open(&Bytes::open(path)?, clock)?;
+                Self::from(path, format, opened, |source| Source::Rrd(Box::new(source)))
             }
         };
         if path.is_dir() {
@@ -268,6 +301,7 @@ impl Log {
             Source::Rosbag1(source) => source.visit(wanted, take),
             Source::Rosbag2(source) => source.visit(wanted, take),
             Source::Ulog(source) => source.visit(wanted, take),
+            Source::Rrd(source) => source.visit(wanted, take),
         }
     }
 }
@@ -312,6 +346,8 @@ pub fn detect(path: &Path) -> Result<Option<LogFormat>> {
         Some(LogFormat::Rosbag2)
     } else if head.starts_with(&ulog::MAGIC) {
         Some(LogFormat::Ulog)
+    } else if head.starts_with(&rrd::MAGIC) {
+        Some(LogFormat::Rrd)
     } else {
         None
     })
@@ -385,7 +421,7 @@ fn no_log(path: &Path, why: &str) -> DataError {
     DataError::ReadLog {
         path: path.to_owned(),
         why: why.to_owned(),
-        hint: "logs that can be read: MCAP, ROS 1 .bag, ROS 2 .db3 with its folder, PX4 .ulg"
+        hint: "logs that can be read: MCAP, ROS 1 .bag, ROS 2 .db3 with its folder, PX4 .ulg, Rerun .rrd"
             .into(),
     }
 }

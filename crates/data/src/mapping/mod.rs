@@ -177,6 +177,10 @@ pub struct Mapping {
     /// Which time orders messages.
     #[serde(default)]
     pub clock: Clock,
+    /// For Rerun recordings: the timeline that orders messages; one that counts steps does so at
+    /// `fps`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeline: Option<String>,
     /// Where episodes begin and end.
     #[serde(default)]
     pub episodes: EpisodeRule,

@@ -101,6 +101,9 @@ fn part(channel: &ChannelReport) -> Option<Part<'_>> {
         "geometry_msgs/PoseStamped" => {
             vec![("pose.position", ""), ("pose.orientation", SLERP)]
         }
+        "geometry_msgs/TransformStamped" => {
+            vec![("transform.translation", ""), ("transform.rotation", SLERP)]
+        }
         "geometry_msgs/Pose" => vec![("position", ""), ("orientation", SLERP)],
         "geometry_msgs/Twist" => vec![("linear", ""), ("angular", "")],
         "geometry_msgs/TwistStamped" => vec![("twist.linear", ""), ("twist.angular", "")],

@@ -21,6 +21,17 @@ impl CdrWriter {
         self
     }
 
+    pub fn byte(mut self, value: u8) -> Self {
+        self.0.push(value);
+        self
+    }
+
+    pub fn double(mut self, value: f64) -> Self {
+        self.pad(8);
+        self.0.extend(value.to_le_bytes());
+        self
+    }
+
     /// `builtin_interfaces/Time` of nanoseconds since the epoch.
     pub fn time(self, nanos: i64) -> Self {
         let (secs, rest) = (nanos.div_euclid(1_000_000_000), nanos.rem_euclid(1_000_000_000));
@@ -52,12 +63,8 @@ impl CdrWriter {
     }
 
     pub fn doubles(self, values: &[f64]) -> Self {
-        let mut out = self.long(values.len() as u32);
-        for value in values {
-            out.pad(8);
-            out.0.extend(value.to_le_bytes());
-        }
-        out
+        let out = self.long(values.len() as u32);
+        values.iter().fold(out, |out, value| out.double(*value))
     }
 
     pub fn longs(self, values: &[i64]) -> Self {

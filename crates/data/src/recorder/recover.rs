@@ -159,9 +159,12 @@ impl LeRobotRecorder {
             values: features
                 .iter()
                 .filter(|(_, f)| f.dtype != DType::Video)
-                .map(|(k, f)| (k.clone(), empty(f.dtype)))
+                .map(|(k, f)| (k.clone(), empty(f.dtype, self.target.path())))
                 .collect(),
-            cameras: cameras.iter().map(|(k, _)| (k.clone(), Camera::default())).collect(),
+            cameras: cameras
+                .iter()
+                .map(|(k, _)| (k.clone(), Camera::new(self.target.path())))
+                .collect(),
         };
         for (frame, row) in logged.rows.iter().take(length).enumerate() {
             unpack(row, features, &mut open).ok_or_else(|| {
@@ -263,6 +266,10 @@ fn unpack(row: &[u8], features: &Features, open: &mut OpenEpisode) -> Option<()>
                 values.append_value(text(&mut take)?);
                 continue;
             }
+            Values::Pictures(files, levels) => {
+                super::push_picture(files, levels, take(count)?, &spec.shape).ok()?;
+                continue;
+            }
         };
         match values {
             ArrayData::U8(v) => v.extend(take(count)?),
@@ -285,7 +292,7 @@ fn unpack(row: &[u8], features: &Features, open: &mut OpenEpisode) -> Option<()>
         }
     }
     for camera in open.cameras.values_mut() {
-        camera.pictures.push(PictureStats::from_bytes(take(PictureStats::BYTES)?)?);
+        camera.levels.push(&PictureStats::from_bytes(take(PictureStats::BYTES)?)?).ok()?;
     }
     open.count_frame();
     rest.is_empty().then_some(())

@@ -140,7 +140,7 @@ impl Salvage {
                 log.lost(at(Finding::error("column-missing", text)));
                 return false;
             };
-            if spec.dtype.is_visual() || spec.dtype == DType::String {
+            if !spec.dtype.is_numeric() && spec.dtype != DType::Bool {
                 continue;
             }
             match array_of(column, spec) {

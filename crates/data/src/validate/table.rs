@@ -1,5 +1,6 @@
 //! Checks of tables: columns, indices, times, values, statistics.
 
+use arrow_schema::DataType;
 use embody_core::{Array, ArrayData, DType, FeatureSpec, FeatureStats};
 use indexmap::IndexMap;
 
@@ -71,13 +72,25 @@ pub(super) fn check(
     let mut moves = false;
     let mut told = false;
     for (key, spec) in info.table_features() {
-        if spec.dtype.is_visual() {
+        if spec.dtype == DType::Video {
             continue;
         }
         let Some(column) = batch.column_by_name(key) else {
             part.complete = false;
             continue;
         };
+        if spec.dtype == DType::Image {
+            part.findings.extend(pictures(dataset, episode, key, row.length).map(&at));
+            continue;
+        }
+        if spec.dtype == DType::Language {
+            if !matches!(column.data_type(), DataType::List(_) | DataType::LargeList(_)) {
+                let text =
+                    format!("column {key:?} is of type {}, no list of entries", column.data_type());
+                part.findings.push(at(Finding::error("column-shape", text)));
+            }
+            continue;
+        }
         if spec.dtype == DType::String {
             let text = if spec.shape == [1] { texts_of(column).map(drop) } else { Ok(()) };
             if let Err(why) = text {
@@ -133,6 +146,33 @@ pub(super) fn check(
 }
 
 /// Indices and times.
+/// Whether every row holds a picture of the declared size, by its header.
+fn pictures(dataset: &Dataset, episode: usize, key: &str, length: usize) -> Option<Finding> {
+    const BLOCK: usize = 256;
+    let spec = dataset.info().features.get(key)?;
+    let bad = |text: String| Some(Finding::error("picture-unreadable", text));
+    for from in (0..length).step_by(BLOCK) {
+        let frames = from..(from + BLOCK).min(length);
+        let files = match dataset.encoded_pictures(episode, key, frames) {
+            Ok(files) => files,
+            Err(e) => return bad(e.to_string()),
+        };
+        for (i, file) in files.iter().enumerate() {
+            let finding = match crate::picture::size_of(file) {
+                Ok((height, width)) if spec.shape.starts_with(&[height, width]) => continue,
+                Ok((height, width)) => {
+                    let text =
+                        format!("{key}: a picture of {width}x{height}, declared {:?}", spec.shape);
+                    Finding::error("picture-size", text)
+                }
+                Err(why) => Finding::error("picture-unreadable", format!("{key}: {why}")),
+            };
+            return Some(finding.frame(from + i));
+        }
+    }
+    None
+}
+
 fn bookkeeping(dataset: &Dataset, episode: usize, key: &str, array: &Array) -> Option<Finding> {
     let row = &dataset.episodes()[episode];
     if key == "timestamp" {

@@ -8,7 +8,7 @@ use std::path::Path;
 use embody_core::{Error, Result, write_atomic};
 use embody_data::{
     Annotation, Dataset, DecodeCheck, ExportFormat, ExportOptions, ImportOptions, ProcessOptions,
-    Severity, ValidateOptions, Versions,
+    Severity, ValidateOptions, Versions, parse_episodes,
 };
 use serde_json::json;
 
@@ -17,6 +17,16 @@ use crate::App;
 use crate::cli::{DataCommand, Decode, Export};
 use crate::ui::print_data;
 use crate::view;
+
+/// Refuses a target where something stands, unless it is to be replaced. An empty folder is free.
+fn free(target: &Path, overwrite: bool) -> Result<()> {
+    let empty = || std::fs::read_dir(target).is_ok_and(|mut entries| entries.next().is_none());
+    if overwrite || !target.exists() || empty() {
+        return Ok(());
+    }
+    Err(Error::new(format!("{} exists already", target.display()))
+        .with_hint("name another target, or replace it: --overwrite"))
+}
 
 /// Runs the verb.
 ///
@@ -27,7 +37,8 @@ pub fn run(app: &App<'_>, command: &DataCommand) -> Result<()> {
         DataCommand::Info { path } => info(app, path),
         DataCommand::Validate { path, decode } => validate(app, path, *decode),
         DataCommand::Inspect { path, mapping } => logs::inspect(app, path, mapping.as_deref()),
-        DataCommand::Import { source, target, how } => {
+        DataCommand::Import { source, target, how, overwrite } => {
+            free(target, *overwrite)?;
             let options = ImportOptions {
                 fps: how.fps,
                 task: how.task.clone(),
@@ -43,23 +54,39 @@ pub fn run(app: &App<'_>, command: &DataCommand) -> Result<()> {
             logs::imported(app, target, &report);
             Ok(())
         }
-        DataCommand::Resample { source, target, fps, map } => {
+        DataCommand::Resample { source, target, fps, map, overwrite } => {
+            free(target, *overwrite)?;
             let options = ImportOptions { map: map.clone(), ..ImportOptions::default() };
             let report = embody_data::resample(source, target, *fps, &options, app.task)?;
             logs::imported(app, target, &report);
             Ok(())
         }
-        DataCommand::Export { source, target, format, without, no_pictures } => {
+        DataCommand::Export {
+            source,
+            target,
+            format,
+            without,
+            no_pictures,
+            episodes,
+            overwrite,
+        } => {
+            free(target, *overwrite)?;
             let format = match format {
                 Export::Hdf5 => ExportFormat::Hdf5,
                 Export::Mcap => ExportFormat::Mcap,
                 Export::Parquet => ExportFormat::Parquet,
+                Export::Rrd => ExportFormat::Rrd,
                 Export::Zarr => ExportFormat::Zarr,
             };
             let options = ExportOptions {
                 without: without.clone(),
                 no_pictures: *no_pictures,
-                ..ExportOptions::default()
+                episodes: match episodes {
+                    Some(list) => {
+                        Some(parse_episodes(list, Dataset::open(source)?.episodes().len())?)
+                    }
+                    None => None,
+                },
             };
             let report = embody_data::export(source, target, format, &options, app.task)?;
             if app.json {
@@ -75,18 +102,22 @@ pub fn run(app: &App<'_>, command: &DataCommand) -> Result<()> {
         }
         DataCommand::Judge { path, out } => curate::judge(app, path, out.as_deref()),
         DataCommand::Measures => curate::measures(app),
-        DataCommand::Process { source, target, rules, held_out, seed } => {
+        DataCommand::Process { source, target, rules, held_out, seed, overwrite } => {
+            free(target, *overwrite)?;
             let options =
                 ProcessOptions { held_out: *held_out, seed: *seed, ..curate::options(rules) };
             curate::process(app, source, target, &options)
         }
-        DataCommand::Annotate { source, target, from, .. } => match from {
-            Some(file) => {
-                let annotations = embody_data::read_annotations(file)?;
-                curate::annotate(app, source, target, &annotations)
+        DataCommand::Annotate { source, target, from, overwrite, .. } => {
+            free(target, *overwrite)?;
+            match from {
+                Some(file) => {
+                    let annotations = embody_data::read_annotations(file)?;
+                    curate::annotate(app, source, target, &annotations)
+                }
+                None => curate::annotate(app, source, target, &[annotation(command)]),
             }
-            None => curate::annotate(app, source, target, &[annotation(command)]),
-        },
+        }
         DataCommand::Report { path, out, rules } => crate::health::write(app, path, out, rules),
         DataCommand::View { path, episode, port, no_open } => {
             let options = view::Options { port: *port, episode: *episode, open: !no_open };

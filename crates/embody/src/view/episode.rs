@@ -1,6 +1,6 @@
 //! What the page is told of a dataset and of one episode, as JSON.
 
-use embody_core::{Array, DataView, FeatureSpec, Result};
+use embody_core::{Array, DType, DataView, FeatureSpec, Result};
 use embody_data::Dataset;
 use serde::Serialize;
 
@@ -15,8 +15,6 @@ pub struct Overview {
     fps: f64,
     frames: usize,
     cameras: Vec<Camera>,
-    /// Cameras whose pictures lie in the table; the page can't play them.
-    unplayable: Vec<String>,
     episodes: Vec<Entry>,
 }
 
@@ -26,6 +24,8 @@ struct Camera {
     codec: Option<String>,
     width: usize,
     height: usize,
+    /// Whether its pictures stand in the table, one a frame, and not in a video.
+    still: bool,
 }
 
 #[derive(Serialize)]
@@ -63,11 +63,12 @@ struct Event {
 pub fn overview(dataset: &Dataset) -> Overview {
     let info = dataset.info();
     let name = dataset.root().file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let cameras = info.video_keys().filter_map(|key| {
-        let feature = info.features.get(key)?;
+    let visual = info.features.iter().filter(|(_, f)| f.dtype.is_visual());
+    let cameras = visual.map(|(key, feature)| {
         let size = |axis: usize| feature.shape.get(axis).copied().unwrap_or(0);
         let codec = feature.info.as_ref().and_then(|i| i.codec.clone());
-        Some(Camera { key: key.to_owned(), codec, width: size(1), height: size(0) })
+        let still = feature.dtype == DType::Image;
+        Camera { key: key.clone(), codec, width: size(1), height: size(0), still }
     });
     let splits: Vec<_> =
         info.splits.keys().filter_map(|s| Some((s, dataset.split(Some(s)).ok()?))).collect();
@@ -77,14 +78,12 @@ pub fn overview(dataset: &Dataset) -> Overview {
         success: episode.outcome.success,
         split: splits.iter().find(|(_, r)| r.contains(&index)).map(|(s, _)| (*s).clone()),
     };
-    let still = info.features.iter().filter(|(_, f)| f.dtype == embody_core::DType::Image);
     Overview {
         name,
         robot: info.robot_type.clone(),
         fps: info.fps,
         frames: info.total_frames,
         cameras: cameras.collect(),
-        unplayable: still.map(|(key, _)| key.clone()).collect(),
         episodes: dataset.episodes().iter().enumerate().map(entry).collect(),
     }
 }

@@ -22,7 +22,7 @@ const STYLE: &str = include_str!("view.css");
 const SCRIPT: &str = include_str!("view.js");
 /// Only what this server sends may load or run.
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; \
-                      media-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+                      media-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 /// Cut-out episodes kept in memory, so that seeking does not cut them out again.
 const CACHED_VIDEOS: usize = 8;
 const POLL: Duration = Duration::from_millis(100);
@@ -52,6 +52,8 @@ pub async fn serve(
         .route("/api/dataset", get(overview))
         .route("/api/episodes/{index}", get(one))
         .route("/api/episodes/{index}/video/{camera}", get(video))
+        .route("/api/episodes/{index}/picture/{camera}/{frame}", get(picture))
+        .route("/api/episodes/{index}/recording.rrd", get(recording))
         .layer(middleware::from_fn_with_state(access, guard))
         .with_state(shared);
     let stop = async move {
@@ -131,6 +133,40 @@ async fn video(
             let place = [(header::CONTENT_RANGE, format!("bytes */{}", bytes.len()))];
             (StatusCode::RANGE_NOT_SATISFIABLE, place).into_response()
         }
+    }
+}
+
+/// A picture of an image feature, as it lies in the table.
+async fn picture(
+    State(shared): State<Arc<Shared>>,
+    Path((index, camera, frame)): Path<(usize, String, usize)>,
+) -> Response {
+    let read = move || {
+        let end = frame.saturating_add(1);
+        shared.dataset.encoded_pictures(index, &camera, frame..end)
+    };
+    match tokio::task::spawn_blocking(read).await {
+        Ok(Ok(mut files)) => {
+            let file = files.pop().unwrap_or_default();
+            let kind = if file.starts_with(&[0xff, 0xd8]) { "image/jpeg" } else { "image/png" };
+            ([(header::CONTENT_TYPE, kind)], file).into_response()
+        }
+        Ok(Err(error)) => failed(&error),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+/// The episode as a recording for Rerun, to be saved.
+async fn recording(State(shared): State<Arc<Shared>>, Path(index): Path<usize>) -> Response {
+    let make = move || embody_data::episode_rrd(&shared.dataset, index);
+    match tokio::task::spawn_blocking(make).await {
+        Ok(Ok(bytes)) => {
+            let name = format!("attachment; filename=\"episode-{index:06}.rrd\"");
+            let kind = (header::CONTENT_TYPE, "application/octet-stream".to_owned());
+            ([kind, (header::CONTENT_DISPOSITION, name)], bytes).into_response()
+        }
+        Ok(Err(error)) => failed(&error),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
 

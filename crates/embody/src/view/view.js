@@ -25,6 +25,7 @@ function node(name, text, attributes) {
 }
 const seconds = f => f / dataset.fps;
 const videos = () => [...document.querySelectorAll("video")];
+const stills = () => [...document.querySelectorAll("#cameras img")];
 
 // ── Episodes ─────────────────────────────────────────────────────────────────────────────────────
 function matches(entry, i, words) {
@@ -59,6 +60,7 @@ async function choose(next) {
   history.replaceState(null, "", `#episode=${index}`);
   const entry = dataset.episodes[index];
   $("episode").textContent = `Episode ${index}`;
+  $("rrd").href = `/api/episodes/${index}/recording.rrd`;
   $("tasks").textContent = [entry.tasks.join("; "), `${entry.length} frames, ${seconds(entry.length).toFixed(1)} s`].filter(Boolean).join(" · ");
   cameras();
   try {
@@ -79,19 +81,37 @@ async function choose(next) {
 }
 function cameras() {
   const figures = dataset.cameras.map(camera => {
-    const figure = node("figure");
+    const figure = node("figure"), caption = node("figcaption", `${camera.key} · ${camera.width} × ${camera.height}`);
+    if (camera.still) {
+      const image = node("img", undefined, { alt: camera.key, width: camera.width, height: camera.height });
+      image.style.aspectRatio = `${camera.width} / ${camera.height}`;
+      image.still = { key: camera.key, busy: false, shown: -1 };
+      image.addEventListener("load", () => { image.still.busy = false; still(image); });
+      image.addEventListener("error", () => { fetch(image.src).then(async r => { if (!r.ok) trouble(new Error((await r.json()).error)); }).catch(trouble); });
+      figure.append(image, caption);
+      return figure;
+    }
     const video = node("video", undefined, { muted: "", playsinline: "", preload: "auto", src: `/api/episodes/${index}/video/${encodeURIComponent(camera.key)}` });
     video.muted = true;
+    video.style.aspectRatio = `${camera.width} / ${camera.height}`;
     video.addEventListener("error", () => {
       fetch(video.src).then(async r => r.ok
         ? trouble(new Error(`This browser can't play ${camera.key} (${camera.codec || "unknown codec"}).`))
         : trouble(new Error((await r.json()).error))).catch(trouble);
     });
-    figure.append(video, node("figcaption", `${camera.key} · ${camera.width} × ${camera.height}`));
+    figure.append(video, caption);
     return figure;
   });
-  for (const key of dataset.unplayable) figures.push(node("figcaption", `${key}: still pictures in the table are not shown here`));
   $("cameras").replaceChildren(...figures);
+}
+
+// One picture is asked for at a time; when it is there, the frame of that moment is next.
+function still(image) {
+  const { key, busy, shown } = image.still;
+  if (busy || shown === frame) return;
+  image.still.busy = true;
+  image.still.shown = frame;
+  image.src = `/api/episodes/${index}/picture/${encodeURIComponent(key)}/${frame}`;
 }
 
 // ── Time ─────────────────────────────────────────────────────────────────────────────────────────
@@ -100,6 +120,7 @@ function show(next) {
   $("seek").value = frame;
   $("clock").textContent = `${seconds(frame).toFixed(2)} s · frame ${frame} of ${data.length}`;
   plots.forEach(cursor);
+  stills().forEach(still);
 }
 function go(next) {
   show(next);
@@ -231,6 +252,7 @@ $("ahead").addEventListener("click", () => { pause(); go(frame + 1); });
 $("seek").addEventListener("input", () => { pause(); go(Number($("seek").value)); });
 $("speed").addEventListener("change", () => { wall = { at: performance.now(), frame }; videos().forEach(v => v.playbackRate = Number($("speed").value)); });
 document.addEventListener("keydown", event => {
+  if (event.target.id === "filter" && event.key === "Escape") event.target.blur();
   if (!data || event.target.id === "filter" || event.target.tagName === "SELECT" || event.ctrlKey || event.metaKey || event.altKey) return;
   const step = event.shiftKey ? Math.round(dataset.fps) : 1;
   const does = {
@@ -239,6 +261,7 @@ document.addEventListener("keydown", event => {
     ArrowRight: () => { pause(); go(frame + step); },
     ArrowUp: () => choose(index - 1),
     ArrowDown: () => choose(index + 1),
+    "/": () => $("filter").focus(),
   }[event.key];
   if (does) { event.preventDefault(); does(); }
 });

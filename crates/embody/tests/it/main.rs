@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod bench;
+mod data;
 mod docs;
 mod help;
 mod mixtures;

@@ -14,6 +14,7 @@ use crate::bench::Bench;
 pub const SIZE: usize = 32;
 pub const LENGTHS: [usize; 2] = [6, 9];
 pub const CAMERA: &str = "observation.images.front";
+const PHOTO: &str = "observation.images.photo";
 
 /// Two episodes; the second failed, and its flag goes up at frame 4.
 pub fn dataset(path: &Path) {
@@ -23,6 +24,7 @@ pub fn dataset(path: &Path) {
     features.insert("action".into(), vector(&["shoulder", "gripper"]));
     features.insert("next.done".into(), FeatureSpec::new(DType::Bool, &[1], &[]));
     features.insert(CAMERA.into(), FeatureSpec::new(DType::Video, &[SIZE, SIZE, 3], &[]));
+    features.insert(PHOTO.into(), FeatureSpec::new(DType::Image, &[SIZE, SIZE, 3], &[]));
     let spec = RecordSpec {
         fps: 10.0,
         robot_type: Some("test_arm".into()),
@@ -38,11 +40,12 @@ pub fn dataset(path: &Path) {
         for t in 0..length {
             let (state, action) = ([t as f32, e as f32], [t as f32 + 0.5, 0.0]);
             let (done, grey) = ([t >= 4], [(t * 20) as u8; SIZE * SIZE * 3]);
-            let row: [(&str, ArrayView<'_>); 4] = [
+            let row: [(&str, ArrayView<'_>); 5] = [
                 ("observation.state", ArrayView { shape: &[2], data: DataView::F32(&state) }),
                 ("action", ArrayView { shape: &[2], data: DataView::F32(&action) }),
                 ("next.done", ArrayView { shape: &[1], data: DataView::Bool(&done) }),
                 (CAMERA, ArrayView { shape: &[SIZE, SIZE, 3], data: DataView::U8(&grey) }),
+                (PHOTO, ArrayView { shape: &[SIZE, SIZE, 3], data: DataView::U8(&grey) }),
             ];
             recorder.add_frame(&row).unwrap();
         }
@@ -168,6 +171,27 @@ fn the_page_gets_numbers_events_and_video() {
     assert_eq!((status, part.as_slice()), (206, b"ftyp".as_slice()));
     assert!(head.contains(&format!("bytes 4-7/{}", whole.len())), "{head}");
     assert_eq!(viewer.known(&path, &["Range: bytes=99999999-"]).0, 416);
+}
+
+#[test]
+fn pictures_of_the_table_and_a_recording_for_rerun() {
+    let bench = Bench::new();
+    let viewer = Viewer::start(&bench);
+    let all = viewer.json("/api/dataset");
+    assert_eq!(
+        (&all["cameras"][0]["still"], &all["cameras"][1]["still"]),
+        (&false.into(), &true.into())
+    );
+    let path = format!("/api/episodes/1/picture/{PHOTO}/3");
+    let (status, head, picture) = viewer.known(&path, &[]);
+    assert_eq!((status, &picture[1..4]), (200, b"PNG".as_slice()));
+    assert!(head.to_lowercase().contains("content-type: image/png"), "{head}");
+    assert_eq!(viewer.known(&format!("/api/episodes/1/picture/{PHOTO}/9"), &[]).0, 422);
+    assert_eq!(viewer.known(&format!("/api/episodes/1/picture/{CAMERA}/0"), &[]).0, 422);
+    let (status, head, recording) = viewer.known("/api/episodes/1/recording.rrd", &[]);
+    assert_eq!((status, &recording[..4]), (200, b"RRF2".as_slice()));
+    assert!(head.contains("filename=\"episode-000001.rrd\""), "{head}");
+    assert_eq!(viewer.get("/api/episodes/1/recording.rrd", &[]).0, 403);
 }
 
 #[test]

@@ -23,7 +23,7 @@ use serde_json::json;
 use super::{ImportOptions, ImportReport};
 use crate::error::DataError;
 use crate::finding::Finding;
-use crate::log::{ClockDrift, Log, Timing, clock_drift, logs_at, timing};
+use crate::log::{ClockDrift, Log, LogClock, Timing, clock_drift, logs_at, timing};
 use crate::mapping::{Mapping, Method};
 use crate::recorder::{LeRobotRecorder, Origin, RecordSpec};
 use crate::video::VideoSettings;
@@ -139,6 +139,8 @@ pub fn resample(
         ..crate::mapping::EpisodeRule::default()
     };
     mapping.task_from = None;
+    // The kept streams have one clock.
+    mapping.timeline = None;
     let mapping = mapping.rewritten()?;
     let source = crate::lineage::version_of(dataset)?;
     let origin = Origin { operation: "resample".to_owned(), source };
@@ -161,7 +163,8 @@ fn import_with(
     let source_version: ContentHash = origin.source.clone();
     task.begin("import", Some(logs.len() as u64), "logs");
     for (done, path) in logs.iter().enumerate() {
-        let log = Log::open(path)?;
+        let clock = LogClock { timeline: mapping.timeline.as_deref(), ticks_per_sec: mapping.fps };
+        let log = Log::open_by(path, clock)?;
         format = log.format().as_str();
         let mut survey = Survey::of(&log, mapping, task)?;
         let episodes = episodes(&log, &mut survey, mapping)?;
