@@ -238,7 +238,7 @@ impl Edit<'_> {
                     rename_tasks(labels, &|old| rename(take.episode, old));
                 }
             };
-            let changes = Changes { relabel: Some(&mut relabel), linked };
+            let changes = Changes { relabel: Some(&mut relabel), linked, encode: None };
             let source = &self.sources[take.source];
             copy_changed(source, take.episode, Some(take.keep.clone()), changes, &mut writer)?;
             task.advance(self.operation, number as u64 + 1, "")?;

@@ -1,9 +1,9 @@
 //! Processing: carry out a plan of [`crate::curate`], split by episode, compute statistics. Kept video
-//! is copied packet by packet.
+//! is copied packet by packet, or encoded anew where that is asked for.
 
 use std::path::{Path, PathBuf};
 
-use embody_core::{AtomicDir, ContentHash, Result, Task, derive_seed};
+use embody_core::{AtomicDir, ContentHash, DType, Result, Task, derive_seed};
 use indexmap::IndexMap;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
@@ -13,7 +13,8 @@ pub(crate) use crate::curate::non_finite;
 use crate::curate::{Look, Plan, make_plan};
 use crate::dataset::Dataset;
 use crate::error::DataError;
-use crate::import::{copy_episode, v3_info};
+use crate::import::{Changes, copy_changed, v3_info};
+use crate::video::VideoSettings;
 use crate::writer::DatasetWriter;
 
 /// Name of the split that is not trained on.
@@ -51,6 +52,10 @@ pub struct ProcessOptions {
     /// Expression that gives each kept episode's sampling weight, 0 or more; 0 leaves it out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight: Option<String>,
+    /// Encodes video anew, such as AV1 with a key frame every second frame for training; packets are
+    /// copied where `None`. Depth is always copied.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub video: Option<VideoSettings>,
     /// Fraction of the kept episodes that is held out, 0 to below 1.
     pub held_out: f64,
     /// Seed of the choice of held-out episodes.
@@ -71,6 +76,7 @@ impl Default for ProcessOptions {
             action_key: "action".to_owned(),
             keep: None,
             weight: None,
+            video: None,
             held_out: 0.1,
             seed: 0,
         }
@@ -168,12 +174,22 @@ fn apply(
     }
     let (order, splits) = split(&kept, options);
     let staging = AtomicDir::begin(target, false)?;
-    let mut writer = DatasetWriter::new(staging.path(), v3_info(dataset.info()));
+    let mut info = v3_info(dataset.info());
+    for (key, feature) in &mut info.features {
+        if let (Some(settings), DType::Video, None) =
+            (options.video, feature.dtype, dataset.depth_scale(key))
+        {
+            let described = feature.info.get_or_insert_with(Default::default);
+            settings.describe(described);
+        }
+    }
+    let mut writer = DatasetWriter::new(staging.path(), info);
     writer.declare_tasks(dataset.tasks());
     task.begin("process", Some(order.len() as u64), "episodes");
     for (done, &episode) in order.iter().enumerate() {
         let planned = &plan.episodes[episode];
-        copy_episode(dataset, episode, Some(planned.frames.clone()), &mut writer)?;
+        let changes = Changes { encode: options.video, ..Changes::default() };
+        copy_changed(dataset, episode, Some(planned.frames.clone()), changes, &mut writer)?;
         if let Some(weight) = planned.weight {
             writer.annotate_last(|a| a.weight = Some(weight));
         }

@@ -9,6 +9,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use embody_core::{Array, ArrayData, AtomicDir, EpisodeOutcome, Result, StatsMap, Task};
 use indexmap::IndexMap;
+use rayon::prelude::*;
 use serde_json::json;
 
 use crate::dataset::{Annotations, Dataset, detect_format};
@@ -17,6 +18,7 @@ use crate::finding::Finding;
 use crate::format::Info;
 use crate::import::{ImportOptions, ImportReport};
 use crate::stats::{array_stats, picture_stats};
+use crate::video::{EncodedVideo, I420, Segment, SegmentEncoder, VideoSettings};
 use crate::writer::{DatasetWriter, Footage, NewEpisode};
 
 /// Imports the dataset at `source` (LeRobot v2.0, v2.1 or v3.0) into a new v3.0 dataset at `target`.
@@ -150,6 +152,8 @@ pub(crate) struct Changes<'a> {
     pub relabel: Option<&'a mut dyn FnMut(&mut Labels)>,
     /// Cameras whose file is taken over whole; true at the file's first episode.
     pub linked: Vec<(&'a str, bool)>,
+    /// Encodes colour video anew, instead of copying its packets.
+    pub encode: Option<VideoSettings>,
 }
 
 /// [`copy_episode`] with changes.
@@ -180,8 +184,17 @@ pub(crate) fn copy_changed(
     }
     let (tasks, frame_tasks) = tasks_of(dataset, episode, &columns)?;
     let mut footage = Vec::new();
+    let mut encoded = IndexMap::new();
     for key in dataset.info().video_keys() {
-        footage.push((key.to_owned(), dataset.frame_samples(episode, key, frames.clone())?));
+        match changes.encode {
+            Some(settings) if dataset.depth_scale(key).is_none() => {
+                let video = encode_anew(dataset, episode, key, frames.clone(), settings)?;
+                encoded.insert(key.to_owned(), video);
+            }
+            _ => {
+                footage.push((key.to_owned(), dataset.frame_samples(episode, key, frames.clone())?));
+            }
+        }
     }
     let stats = episode_stats(dataset, episode, frames.clone())?;
     let annotations = from.annotations.within(&frames);
@@ -206,12 +219,51 @@ pub(crate) fn copy_changed(
                 };
                 (key.clone(), footage)
             })
+            .chain(encoded.iter().map(|(key, video)| (key.clone(), Footage::Encoded(video))))
             .collect(),
         stats,
         outcome: labels.outcome,
     })?;
     writer.annotate_last(|a| *a = labels.annotations);
     Ok(())
+}
+
+/// Frames of one camera, decoded and encoded again. A few segments at a time are in memory; which ones
+/// does not change a byte.
+fn encode_anew(
+    dataset: &Dataset,
+    episode: usize,
+    key: &str,
+    frames: Range<usize>,
+    settings: VideoSettings,
+) -> Result<EncodedVideo> {
+    let shape = dataset.info().features.get(key).map(|f| f.shape.clone()).unwrap_or_default();
+    let [height, width, 3] = shape[..] else {
+        let why = format!("{key} has shape {shape:?}, not [height, width, 3]");
+        return Err(DataError::Encode { why }.into());
+    };
+    let encoder = SegmentEncoder::new(width, height, dataset.fps(), settings)?;
+    let all: Vec<usize> = frames.collect();
+    let mut packets = Vec::with_capacity(all.len());
+    let mut configuration = Vec::new();
+    for part in all.chunks(encoder.segment_frames() * rayon::current_num_threads()) {
+        let mut pictures = Vec::with_capacity(part.len());
+        dataset.visit_frames(episode, key, part, &mut |_, rgb| {
+            pictures.push(I420::from_rgb(rgb, width, height));
+            Ok(())
+        })?;
+        let segments: Result<Vec<Segment>> =
+            pictures.par_chunks(encoder.segment_frames()).map(|p| encoder.encode(p)).collect();
+        for segment in segments? {
+            if !packets.is_empty() && configuration != segment.configuration {
+                let why = format!("{key}: the encoder changed its configuration half-way");
+                return Err(DataError::Encode { why }.into());
+            }
+            packets.extend(segment.packets);
+            configuration = segment.configuration;
+        }
+    }
+    Ok(EncodedVideo { config: encoder.config(&configuration), packets })
 }
 
 /// The instructions of an episode and, per frame, which of them; from the table's `task_index`.
@@ -271,7 +323,8 @@ fn episode_stats(dataset: &Dataset, episode: usize, frames: Range<usize>) -> Res
     let mut out = StatsMap::new();
     for (key, spec) in &dataset.info().features {
         if spec.dtype.is_visual() {
-            let known = from.stats.get(key).filter(|s| s.mean.len() == 3 && whole);
+            let channels = spec.shape.get(2).copied().unwrap_or(3);
+            let known = from.stats.get(key).filter(|s| s.mean.len() == channels && whole);
             let stats = match known {
                 Some(stats) => Some(stats.clone()),
                 None => picture_stats(dataset, episode, key, frames.clone())?.map(|s| s.finish()),

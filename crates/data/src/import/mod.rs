@@ -22,7 +22,7 @@ use crate::error::DataError;
 use crate::finding::Finding;
 use crate::video::VideoSettings;
 
-pub(crate) use lerobot::{Changes, Labels, copy_changed, copy_episode, rename_tasks, v3_info};
+pub(crate) use lerobot::{Changes, Labels, copy_changed, rename_tasks, v3_info};
 pub use log::{StreamReport, UseReport, resample};
 pub(crate) use log::{begin_mcap, tick};
 

@@ -1,4 +1,4 @@
-//! Pictures in messages, as RGB: raw images, JPEG and PNG, and AV1 video.
+//! Pictures in messages, as RGB: raw images, JPEG and PNG, and video packets.
 //!
 //! Sizes in a message are checked against its bytes before anything is unpacked.
 
@@ -74,14 +74,9 @@ impl Camera {
             (Form::Compressed, [_, data]) => still(&bytes(data)?).map(Some),
             (Form::Video(decoder), [format, data]) => {
                 let (format, data) = (text(format)?, bytes(data)?);
-                if !format.eq_ignore_ascii_case("av1") {
-                    return Err(format!(
-                        "video of format {format:?}; only av1 is decoded here: convert it with ffmpeg"
-                    ));
-                }
                 let decoder = match decoder {
                     Some(decoder) => decoder,
-                    None => decoder.insert(Box::new(StreamDecoder::new()?)),
+                    None => decoder.insert(Box::new(StreamDecoder::new(format)?)),
                 };
                 Ok(decoder.packet(data.into_owned(), wanted)?.map(|(width, height, rgb)| Picture {
                     width,

@@ -3,6 +3,7 @@
 
 mod arrays;
 mod bad_input;
+mod codecs;
 mod common;
 mod crash;
 mod curate;

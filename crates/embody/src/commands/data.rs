@@ -33,6 +33,7 @@ pub fn run(app: &App<'_>, command: &DataCommand) -> Result<()> {
                 robot_type: how.robot.clone(),
                 rename: how.rename.clone(),
                 map: how.map.clone(),
+                video: how.video.settings().unwrap_or_default(),
                 drop_streams: how.drop_streams,
                 threads: app.config.threads,
                 ..ImportOptions::default()
@@ -72,9 +73,13 @@ pub fn run(app: &App<'_>, command: &DataCommand) -> Result<()> {
             curate::plan(app, path, rules, *no_pictures)
         }
         DataCommand::Measures => curate::measures(app),
-        DataCommand::Process { source, target, rules, held_out, seed } => {
-            let options =
-                ProcessOptions { held_out: *held_out, seed: *seed, ..curate::options(rules) };
+        DataCommand::Process { source, target, rules, video, held_out, seed } => {
+            let options = ProcessOptions {
+                held_out: *held_out,
+                seed: *seed,
+                video: video.settings(),
+                ..curate::options(rules)
+            };
             curate::process(app, source, target, &options)
         }
         DataCommand::Annotate { source, target, from, .. } => match from {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use embody_core::{ContentHash, Result};
-use embody_data::{Dataset, ImportOptions, ImportReport};
+use embody_data::{Dataset, ImportOptions, ImportReport, VideoSettings};
 use embody_platform::{Step, StepContext, StepKind, StepOutput};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -33,6 +33,9 @@ struct Params {
     /// For message logs: the mapping from topics to features.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     map: Option<PathBuf>,
+    /// How video is encoded where it has to be: codec, gop, quantiser, speed, crf, preset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    video: Option<VideoSettings>,
 }
 
 /// What came out.
@@ -75,7 +78,7 @@ impl StepKind for Import {
 
     fn about(&self) -> &'static str {
         "import a recording (LeRobot, RLDS, HDF5, Zarr; message logs with map): path, fps, task, robot, \
-         rename, map"
+         rename, map, video"
     }
 
     fn version(&self) -> u32 {
@@ -99,7 +102,7 @@ impl StepKind for Import {
     }
 
     fn run(&self, ctx: &StepContext<'_>) -> Result<StepOutput> {
-        let Params { path, fps, task, robot, rename, map } = params(ctx.step)?;
+        let Params { path, fps, task, robot, rename, map, video } = params(ctx.step)?;
         let target = ctx.dir.join(DATASET);
         let options = ImportOptions {
             fps,
@@ -107,6 +110,7 @@ impl StepKind for Import {
             robot_type: robot,
             rename,
             map,
+            video: video.unwrap_or_default(),
             threads: ctx.threads,
             ..ImportOptions::default()
         };
