@@ -39,7 +39,8 @@ pub use curate::{
     Segment, Spike, Survey, SurveyOptions, findings, plan, remarks, survey,
 };
 pub use dataset::{
-    Annotations, Dataset, DepthScale, Episode, EpisodeTable, RowSpan, SegmentLabel, VideoSpan, detect_format,
+    Annotations, Dataset, DepthScale, Episode, EpisodeTable, RowSpan, SegmentLabel, VideoSpan,
+    detect_format,
 };
 pub use diff::{ChangedEpisode, DatasetDiff, DiffSide, EpisodesDiff, MovedStatistic, diff};
 pub use edit::{

@@ -534,7 +534,9 @@ fn cameras(
             None => continue,
         };
         if options.video == Look::Pictures && !can_decode(&codec) {
-            notes.push(format!("{key} was not looked at: codec {codec} can't be decoded without ffmpeg"));
+            notes.push(format!(
+                "{key} was not looked at: codec {codec} can't be decoded without ffmpeg"
+            ));
         } else {
             out.push(key.to_owned());
         }

@@ -76,7 +76,8 @@ impl Dataset {
     ) -> Result<Vec<Vec<f32>>> {
         let refuse = |why: String| -> embody_core::Error {
             let hint = "its `info` in meta/info.json says what it is".to_owned();
-            DataError::Request { why: format!("{}: {key}: {why}", self.root.display()), hint }.into()
+            DataError::Request { why: format!("{}: {key}: {why}", self.root.display()), hint }
+                .into()
         };
         let scale = self.depth_scale(key).ok_or_else(|| refuse("it is no depth".to_owned()))?;
         let sound = scale.min.is_finite() && scale.max > scale.min && scale.shift.is_finite();

@@ -192,7 +192,8 @@ pub(crate) fn copy_changed(
                 encoded.insert(key.to_owned(), video);
             }
             _ => {
-                footage.push((key.to_owned(), dataset.frame_samples(episode, key, frames.clone())?));
+                footage
+                    .push((key.to_owned(), dataset.frame_samples(episode, key, frames.clone())?));
             }
         }
     }

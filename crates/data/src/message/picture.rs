@@ -1,4 +1,4 @@
-//! Pictures in messages, as RGB: raw images, JPEG and PNG, and video packets.
+//! Pictures in messages, as RGB: raw images, JPEG, PNG and JPEG XL, and video packets.
 //!
 //! Sizes in a message are checked against its bytes before anything is unpacked.
 
@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::rosmsg::short;
 use super::tree::Value;
 use super::{Decoder, Plan};
+use crate::picture::{decode, size_of};
 use crate::video::StreamDecoder;
 
 /// A frame: RGB `[height, width, 3]`.
@@ -162,62 +163,11 @@ fn raw(
     Ok(Picture { width, height, rgb })
 }
 
-/// A JPEG or PNG, told apart by its first bytes: the `format` field is often wrong.
+/// A compressed picture, its kind told by its first bytes: the `format` field is often wrong.
 fn still(data: &[u8]) -> Result<Picture, String> {
-    if data.starts_with(&[0xff, 0xd8]) {
-        jpeg(data)
-    } else if data.starts_with(b"\x89PNG") {
-        png_image(data)
-    } else {
-        let head = &data[..data.len().min(4)];
-        Err(format!("a compressed picture that is neither JPEG nor PNG (it begins {head:02x?})"))
-    }
-}
-
-fn jpeg(data: &[u8]) -> Result<Picture, String> {
-    use zune_jpeg::JpegDecoder;
-    use zune_jpeg::zune_core::bytestream::ZCursor;
-    use zune_jpeg::zune_core::colorspace::ColorSpace;
-    use zune_jpeg::zune_core::options::DecoderOptions;
-    let options = DecoderOptions::default()
-        .jpeg_set_out_colorspace(ColorSpace::RGB)
-        .set_max_width(1 << 15)
-        .set_max_height(1 << 15)
-        .set_strict_mode(true);
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(data), options);
-    let fail = |e: zune_jpeg::errors::DecodeErrors| format!("damaged JPEG: {e}");
-    decoder.decode_headers().map_err(fail)?;
-    let (width, height) = decoder.dimensions().ok_or("a JPEG without a size")?;
+    let (height, width) = size_of(data)?;
     if width.saturating_mul(height) > PIXEL_LIMIT {
-        return Err(format!("a JPEG of {width}x{height} pixels"));
+        return Err(format!("a picture of {width}x{height} pixels"));
     }
-    let rgb = decoder.decode().map_err(fail)?;
-    if rgb.len() != width * height * 3 {
-        return Err("a JPEG of unusual colours".to_owned());
-    }
-    Ok(Picture { width, height, rgb })
-}
-
-fn png_image(data: &[u8]) -> Result<Picture, String> {
-    let mut decoder = png::Decoder::new(std::io::Cursor::new(data));
-    decoder.set_transformations(png::Transformations::normalize_to_color8());
-    let fail = |e: png::DecodingError| format!("damaged PNG: {e}");
-    let mut reader = decoder.read_info().map_err(fail)?;
-    let (width, height) = (reader.info().width as usize, reader.info().height as usize);
-    if width.saturating_mul(height) > PIXEL_LIMIT {
-        return Err(format!("a PNG of {width}x{height} pixels"));
-    }
-    let size = reader.output_buffer_size().ok_or("a PNG too large")?;
-    let mut pixels = vec![0; size];
-    let frame = reader.next_frame(&mut pixels).map_err(fail)?;
-    let (channels, order): (usize, [usize; 3]) = match frame.color_type {
-        png::ColorType::Grayscale => (1, [0, 0, 0]),
-        png::ColorType::GrayscaleAlpha => (2, [0, 0, 0]),
-        png::ColorType::Rgb => (3, [0, 1, 2]),
-        png::ColorType::Rgba => (4, [0, 1, 2]),
-        png::ColorType::Indexed => return Err("a PNG with a palette that was not applied".into()),
-    };
-    let pixels = &pixels[..frame.buffer_size()];
-    let rgb = pixels.chunks_exact(channels).flat_map(|p| order.map(|c| p[c])).collect();
-    Ok(Picture { width, height, rgb })
+    Ok(Picture { width, height, rgb: decode(data, height, width)? })
 }

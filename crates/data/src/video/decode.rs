@@ -136,7 +136,8 @@ impl AsRef<[u8]> for Slice {
     }
 }
 
-pub(super) const DAMAGED: &str = "the video is damaged or cut off; copy, download or record it again";
+pub(super) const DAMAGED: &str =
+    "the video is damaged or cut off; copy, download or record it again";
 
 thread_local! {
     static DECODER: RefCell<Option<re_rav1d::Decoder>> = const { RefCell::new(None) };

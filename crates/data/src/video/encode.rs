@@ -169,9 +169,7 @@ impl SegmentEncoder {
         match why {
             Some(why) => Err(DataError::Encode { why }.into()),
             // Missing tools are told before the first frame, not after the first segment.
-            None if h264 && let Err(why) = ffmpeg() => {
-                Err(DataError::EncodeTool { why }.into())
-            }
+            None if h264 && let Err(why) = ffmpeg() => Err(DataError::EncodeTool { why }.into()),
             None => Ok(Self { width, height, fps, settings }),
         }
     }
@@ -305,7 +303,8 @@ pub fn encode_mp4<F: AsRef<[u8]> + Sync>(
     let segments = segments?;
     let config = encoder.config(&segments[0].configuration);
     if let Some(odd) = segments.iter().find(|s| s.configuration != segments[0].configuration) {
-        let why = format!("segments of different configuration ({} bytes)", odd.configuration.len());
+        let why =
+            format!("segments of different configuration ({} bytes)", odd.configuration.len());
         return Err(DataError::Encode { why }.into());
     }
     let write = || -> std::io::Result<Vec<u8>> {

@@ -16,8 +16,8 @@ mod yuv;
 pub(crate) use decode::{StreamDecoder, VideoFile, decode_frames, decode_luma, map_file};
 pub(crate) use encode::{EncodedVideo, Segment, SegmentEncoder, TICKS_PER_FRAME};
 pub use encode::{H264Preset, VideoCodec, VideoSettings, encode_mp4};
-pub(crate) use ffmpeg::{NO_FFMPEG_HINT, can_decode};
 pub use ffmpeg::{Ffmpeg, ffmpeg, find_ffmpeg_by, use_ffmpeg};
+pub(crate) use ffmpeg::{NO_FFMPEG_HINT, can_decode};
 pub(crate) use obu::with_sequence_header;
 pub(crate) use yuv::I420;
 

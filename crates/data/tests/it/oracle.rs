@@ -92,14 +92,8 @@ fn judge(python: &Path, root: &Path, camera: &str, keys: &[&str], pictures: bool
 }
 
 /// Features that the synthetic recordings have.
-const RECORDED: &[&str] = &[
-    "observation.state",
-    "action",
-    "next.reward",
-    "observation.grid",
-    "timestamp",
-    "frame_index",
-];
+const RECORDED: &[&str] =
+    &["observation.state", "action", "next.reward", "observation.grid", "timestamp", "frame_index"];
 
 /// [`judge`] of a synthetic recording; `None` without LeRobot.
 pub fn judge_recording(root: &Path) -> Option<f64> {

@@ -83,8 +83,8 @@ impl Codec {
             }
             Self::Hevc => {
                 let size = hevc_length_size(configuration);
-                let idr = nal_units(packet, size)
-                    .any(|n| matches!(packet[n.start] >> 1 & 0x3f, 16 | 18..=20));
+                let idr =
+                    nal_units(packet, size).any(|n| matches!(packet[n.start] >> 1 & 0x3f, 16..=20));
                 if idr { Entry::Clean } else { Entry::BrokenLink }
             }
             Self::Mpeg4 | Self::Vp8 | Self::Vp9 => Entry::Clean,
@@ -124,17 +124,90 @@ fn nal_units(packet: &[u8], size: usize) -> impl Iterator<Item = std::ops::Range
     })
 }
 
+/// NAL units behind start codes (Annex B), without the zeros between them.
+fn annex_b_units(packet: &[u8]) -> Vec<&[u8]> {
+    let starts: Vec<usize> =
+        packet.windows(3).enumerate().filter(|(_, w)| *w == [0, 0, 1]).map(|(i, _)| i).collect();
+    let ends = starts.iter().skip(1).copied().chain([packet.len()]);
+    starts
+        .iter()
+        .zip(ends)
+        .map(|(&start, end)| {
+            let unit = packet.get(start + 3..end).unwrap_or(&[]);
+            let zeros = unit.iter().rev().take_while(|&&b| b == 0).count();
+            &unit[..unit.len() - zeros]
+        })
+        .filter(|unit| !unit.is_empty())
+        .collect()
+}
+
 /// Whether a message of raw NAL units behind start codes (Annex B) holds parameter sets, so that
 /// decoding can begin with it.
 pub(in crate::video) fn starts_annex_b(codec: Codec, packet: &[u8]) -> bool {
-    packet.windows(4).any(|w| {
-        w[..3] == [0, 0, 1]
-            && match codec {
-                Codec::H264 => w[3] & 0x1f == 7,
-                Codec::Hevc => w[3] >> 1 & 0x3f == 33,
-                _ => false,
+    annex_b_configuration(codec, packet).is_some()
+}
+
+/// The decoder's configuration (`avcC`, `hvcC`) out of the parameter sets of a message; `None` where it
+/// has none.
+pub(super) fn annex_b_configuration(codec: Codec, packet: &[u8]) -> Option<Vec<u8>> {
+    let units = annex_b_units(packet);
+    let kind = |unit: &[u8]| match codec {
+        Codec::H264 => unit[0] & 0x1f,
+        _ => unit[0] >> 1 & 0x3f,
+    };
+    let of = |wanted: u8| -> Vec<&[u8]> {
+        units
+            .iter()
+            .copied()
+            .filter(|u| kind(u) == wanted && u.len() >= 4 && u.len() <= usize::from(u16::MAX))
+            .take(31)
+            .collect()
+    };
+    let add = |out: &mut Vec<u8>, sets: &[&[u8]]| {
+        for set in sets {
+            out.extend((set.len() as u16).to_be_bytes());
+            out.extend(*set);
+        }
+    };
+    match codec {
+        Codec::H264 => {
+            let (sps, pps) = (of(7), of(8));
+            let first = sps.first()?;
+            // ISO/IEC 14496-15, section 5.3.3: version, profile, lengths of four bytes.
+            let mut out = vec![1, first[1], first[2], first[3], 0xff, 0xe0 | sps.len() as u8];
+            add(&mut out, &sps);
+            out.push(pps.len() as u8);
+            add(&mut out, &pps);
+            Some(out)
+        }
+        Codec::Hevc => {
+            let arrays = [32u8, 33, 34].map(|kind| (kind, of(kind)));
+            if arrays[1].1.is_empty() {
+                return None;
             }
-    })
+            // Section 8.3.3; what stands in the sets themselves is left open.
+            let mut out = vec![0; 23];
+            (out[0], out[21], out[22]) = (1, 3, 3);
+            for (kind, sets) in &arrays {
+                out.push(0x80 | kind);
+                out.extend((sets.len() as u16).to_be_bytes());
+                add(&mut out, sets);
+            }
+            Some(out)
+        }
+        _ => None,
+    }
+}
+
+/// A packet of a message with lengths of four bytes instead of start codes: ffmpeg waits for the next
+/// packet to end one with start codes.
+pub(super) fn with_lengths(packet: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(packet.len() + 16);
+    for unit in annex_b_units(packet) {
+        out.extend((unit.len() as u32).to_be_bytes());
+        out.extend(unit);
+    }
+    out
 }
 
 /// A packet of MP4 with start codes instead of lengths, led by the parameter sets of the sample entry

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use embody_core::Result;
 
-use super::codec::{Codec, Entry, as_broken_link, starts_annex_b};
+use super::codec::{Codec, Entry, annex_b_configuration, as_broken_link, with_lengths};
 use super::process::Process;
 use super::{Ffmpeg, ffmpeg, mkv, nut};
 use crate::error::DataError;
@@ -83,7 +83,8 @@ pub(in crate::video) fn decode_planes(
     let runs = runs(file, indices).map_err(|(position, why)| {
         embody_core::Error::from(file.frame_error(name(position), why, DAMAGED))
     })?;
-    let mut request = Request { file, runs, next: 0, ready: Vec::new() };
+    let first = indices.first().and_then(|&i| file.sample_of(i)).unwrap_or(0);
+    let mut request = Request { file, runs, first, next: 0, ready: Vec::new() };
     let mut position = 0;
     while position < indices.len() {
         // Packets that only a fresh decoder can begin with get one.
@@ -102,7 +103,7 @@ pub(in crate::video) fn decode_planes(
             position += 1;
         }
         stream.rest(&request);
-        if !fresh {
+        if !fresh && !stream.ended {
             keep(stream);
         }
     }
@@ -199,6 +200,8 @@ fn reordered(file: &VideoFile, runs: &[Run]) -> usize {
 struct Request<'a> {
     file: &'a VideoFile,
     runs: Vec<Run>,
+    /// The sample of the first frame asked for.
+    first: usize,
     /// First run that is not begun in a process.
     next: usize,
     /// Runs begun: the run, the number of its first frame, packets sent.
@@ -222,11 +225,13 @@ impl Request<'_> {
     /// Gives numbers to the runs that one process can take.
     fn begin(&mut self, stream: &mut Stream, what: &What) {
         self.ready.clear();
+        stream.sent = false;
         loop {
             if let (true, Some((path, sample))) = (self.ready.is_empty(), stream.at.take())
                 && let Some(run) = self.runs.get_mut(self.next)
                 && path == *self.file.path()
                 && run.samples.contains(&sample)
+                && self.first >= sample
                 && run.ranks.is_sorted()
             {
                 // The decoder stands inside this run already.
@@ -269,8 +274,8 @@ impl Request<'_> {
                 let data = self.packet(sample);
                 let enters = sent == 0 && !(place == 0 && stream.continues);
                 let number = base + run.ranks[sent];
-                let linked = enters
-                    && what.codec.entry(&what.configuration, data) == Entry::BrokenLink;
+                let linked =
+                    enters && what.codec.entry(&what.configuration, data) == Entry::BrokenLink;
                 let packet = if linked {
                     mkv::packet(number, key, &as_broken_link(&what.configuration, data))
                 } else {
@@ -288,15 +293,17 @@ impl Request<'_> {
 /// A running decoder.
 struct Stream {
     what: What,
-    process: Process,
+    // Dropped before the process, whose drop waits for the thread that sends here.
     frames: Receiver<std::io::Result<(nut::Stream, nut::Frame)>>,
+    process: Process,
     colour: Colour,
     /// Numbers given to packets.
     numbers: u64,
     /// Numbers up to which frames have come or are lost.
     done: u64,
     last: Option<(nut::Stream, nut::Frame)>,
-    /// Pushes of this request, and how many are made at once.
+    /// Whether all packets of this request are sent, pushes of it, and how many are made at once.
+    sent: bool,
     pushes: usize,
     push_at_once: usize,
     ended: bool,
@@ -336,6 +343,7 @@ impl Stream {
             numbers: 0,
             done: 0,
             last: None,
+            sent: false,
             pushes: 0,
             push_at_once: 0,
             ended: false,
@@ -356,7 +364,8 @@ impl Stream {
         let fresh = what.codec.entry(&what.configuration, request.packet(0)) == Entry::Fresh;
         while self.last.as_ref().is_none_or(|(_, frame)| frame.number < number) {
             let until = self.done + window;
-            if request.feed(self, what, until) && self.pushes == 0 && !self.ended {
+            if !self.sent && request.feed(self, what, until) {
+                self.sent = true;
                 if fresh {
                     self.process.close_input();
                     self.ended = true;
@@ -383,7 +392,7 @@ impl Stream {
                         let secs = what.tool.time_limit.as_secs_f64();
                         return Err(self.quote(&format!("ffmpeg gave nothing for {secs} s")));
                     }
-                    if !self.ended && self.pushes < MOST_PUSHES {
+                    if self.sent && !self.ended && self.pushes < MOST_PUSHES {
                         self.push(request, what);
                         self.push_at_once = self.push_at_once.max(self.pushes);
                     } else if self.process.complained() && waited > PATIENCE * 2 {
@@ -420,9 +429,9 @@ impl Stream {
         let whole = request.ready.last().filter(|_| self.pushes == 0 && !self.ended);
         self.at = whole.and_then(|&(run, _, sent)| {
             let run = &request.runs[run];
-            (sent == run.samples.len())
-                .then(|| (request.file.path().to_owned(), run.samples.end))
+            (sent == run.samples.len()).then(|| (request.file.path().to_owned(), run.samples.end))
         });
+        self.sent = false;
         self.pushes = 0;
         self.continues = false;
         // What is still on its way belongs to nobody.
@@ -442,14 +451,26 @@ impl Stream {
 fn arguments(tool: &Ffmpeg) -> Vec<&'static str> {
     let mut out = vec![
         // Begin with the first packet; keep times as they are.
-        "-probesize", "32", "-analyzeduration", "0", "-copyts",
+        "-probesize",
+        "32",
+        "-analyzeduration",
+        "0",
+        "-copyts",
         // One thread holds no frame back. A damaged picture is an error, not a guess.
-        "-threads", "1", "-err_detect", "explode", "-f", "matroska", "-i", "pipe:0",
-        "-map", "0:v:0",
+        "-threads",
+        "1",
+        "-err_detect",
+        "explode",
+        "-f",
+        "matroska",
+        "-i",
+        "pipe:0",
+        "-map",
+        "0:v:0",
     ];
     out.extend(if tool.old_options { ["-vsync", "0"] } else { ["-fps_mode", "passthrough"] });
     // A frame of another size is an error, not to be scaled.
-    out.extend(["-autoscale", "0", "-enc_time_base", "1:1000", "-c:v", "rawvideo"]);
+    out.extend(["-noautoscale", "-enc_time_base", "1:1000", "-c:v", "rawvideo"]);
     out.extend(["-flush_packets", "1", "-f", "nut", "pipe:1"]);
     out
 }
@@ -465,9 +486,27 @@ fn colour_of(what: &What, first: &[u8]) -> std::result::Result<Colour, String> {
         return Ok(colour);
     }
     let arguments = [
-        "-probesize", "32", "-analyzeduration", "0", "-threads", "1", "-f", "matroska", "-i",
-        "pipe:0", "-map", "0:v:0", "-frames:v", "1", "-c:v", "rawvideo", "-allow_raw_vfw", "1",
-        "-f", "matroska", "pipe:1",
+        "-probesize",
+        "32",
+        "-analyzeduration",
+        "0",
+        "-threads",
+        "1",
+        "-f",
+        "matroska",
+        "-i",
+        "pipe:0",
+        "-map",
+        "0:v:0",
+        "-frames:v",
+        "1",
+        "-c:v",
+        "rawvideo",
+        "-allow_raw_vfw",
+        "1",
+        "-f",
+        "matroska",
+        "pipe:1",
     ];
     let (mut process, output) = Process::start(&what.tool, &arguments)?;
     let (width, height) = what.size;
@@ -552,11 +591,13 @@ impl PacketDecoder {
         &mut self,
         data: &[u8],
     ) -> std::result::Result<Option<(usize, usize, Vec<u8>)>, String> {
-        let key = starts_annex_b(self.codec, data);
-        let stream = match &mut self.stream {
-            Some(stream) => stream,
-            None if !key => return Ok(None),
-            none => {
+        let configuration = annex_b_configuration(self.codec, data);
+        let key = configuration.is_some();
+        let data = &with_lengths(data);
+        let stream = match (&mut self.stream, configuration) {
+            (Some(stream), _) => stream,
+            (None, None) => return Ok(None),
+            (none, Some(configuration)) => {
                 let tool = ffmpeg().map_err(|why| {
                     let name = self.codec.name();
                     format!("{name} is decoded by ffmpeg, and {why}; {}", super::NO_FFMPEG_HINT)
@@ -564,7 +605,7 @@ impl PacketDecoder {
                 let what = What {
                     tool,
                     codec: self.codec,
-                    configuration: Vec::new(),
+                    configuration,
                     entry: Vec::new(),
                     // The stream says it.
                     size: (0, 0),

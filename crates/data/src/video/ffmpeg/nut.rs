@@ -51,8 +51,7 @@ struct Code {
     header: usize,
 }
 
-const NO_CODE: Code =
-    Code { flags: INVALID, pts_delta: 0, mul: 1, lsb: 0, reserved: 0, header: 0 };
+const NO_CODE: Code = Code { flags: INVALID, pts_delta: 0, mul: 1, lsb: 0, reserved: 0, header: 0 };
 
 /// Reads frames from a pipe.
 pub(super) struct Reader<R> {

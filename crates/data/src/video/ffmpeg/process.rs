@@ -41,7 +41,11 @@ impl Process {
         ffmpeg: &Ffmpeg,
         arguments: &[&str],
     ) -> Result<(Self, BufReader<ChildStdout>), String> {
-        let mut child = Command::new(&ffmpeg.path)
+        let mut command = Command::new(&ffmpeg.path);
+        // A Ctrl-C at the terminal is for this program, which ends its children in its own order.
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let mut child = command
             .args(COMMON)
             .args(arguments)
             // This variable would make it write a log file into the working folder.

@@ -9,9 +9,7 @@ use proptest::prelude::*;
 
 use super::process::Process;
 use super::{Codec, Ffmpeg, PacketDecoder, find_ffmpeg_by, mkv, nut, use_ffmpeg};
-use crate::video::{
-    VideoCodec, VideoFile, VideoSettings, decode_frames, decode_luma, encode_mp4,
-};
+use crate::video::{VideoCodec, VideoFile, VideoSettings, decode_frames, decode_luma, encode_mp4};
 
 const WIDTH: usize = 96;
 const HEIGHT: usize = 64;
@@ -96,8 +94,14 @@ const KINDS: &[(&str, &[&str])] = &[
     ("hevc", &["-c:v", "libx265", "-g", "2", "-x265-params", X265, "-pix_fmt", "yuv420p"]),
     (
         "hevc, open groups, 10 bit",
-        &["-c:v", "libx265", "-x265-params", "log-level=none:keyint=20:bframes=3:open-gop=1",
-          "-pix_fmt", "yuv420p10le"],
+        &[
+            "-c:v",
+            "libx265",
+            "-x265-params",
+            "log-level=none:keyint=20:bframes=3:open-gop=1",
+            "-pix_fmt",
+            "yuv420p10le",
+        ],
     ),
     (
         "hevc, closed groups",
@@ -183,8 +187,8 @@ fn damaged_packets_are_errors_that_name_the_frame() {
         let mut bytes = whole.clone();
         let sample = file.track().samples[hit];
         let from = sample.offset as usize;
-        let (start, end) = (from + sample.size as usize / 4, from + sample.size as usize);
-        bytes[start..end].iter_mut().for_each(|b| *b = b.wrapping_mul(31).wrapping_add(7));
+        // Noise in the middle of a packet may decode to something: the codec has no checksum.
+        bytes[from..from + sample.size as usize].fill(0xa5);
         let bad = home.path().join(format!("{hit}.mp4"));
         std::fs::write(&bad, bytes).expect("write");
         let file = VideoFile::open(&bad).expect("open");
@@ -215,16 +219,23 @@ fn packets_of_messages_are_decoded_one_by_one() {
         (Codec::H264, &["-c:v", "libx264", "-g", "10", "-bf", "0", "-pix_fmt", "yuv420p"]),
         (
             Codec::Hevc,
-            &["-c:v", "libx265", "-x265-params", "log-level=none:bframes=0:keyint=10",
-              "-pix_fmt", "yuv420p", "-tag:v", "hvc1"],
+            &[
+                "-c:v",
+                "libx265",
+                "-x265-params",
+                "log-level=none:bframes=0:keyint=10",
+                "-pix_fmt",
+                "yuv420p",
+                "-tag:v",
+                "hvc1",
+            ],
         ),
     ];
     for (codec, arguments) in kinds {
         let path = home.path().join("v.mp4");
         make(&tool, &path, 25, arguments);
         let file = VideoFile::open(&path).expect("open");
-        let packets: Vec<Vec<u8>> =
-            (0..25).map(|i| file.annex_b(i).expect("packet")).collect();
+        let packets: Vec<Vec<u8>> = (0..25).map(|i| file.annex_b(i).expect("packet")).collect();
         let mut decoder = PacketDecoder::new(codec);
         assert_eq!(decoder.packet(&packets[3]).expect("waits"), None);
         for (i, packet) in packets.iter().enumerate() {
