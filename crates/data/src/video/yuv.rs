@@ -185,7 +185,7 @@ impl<'a> RawPicture<'a> {
             [b'Y', b'1', 0, depth @ 9..=16] => (PixelLayout::I400, usize::from(*depth)),
             _ => {
                 let tag = tag.escape_ascii();
-                return Err(format!("pictures of pixel format {tag:?} are not read"));
+                return Err(format!("pictures of pixel format `{tag}` are not read"));
             }
         };
         let picture = Self { width, height, layout, depth, colour, data };

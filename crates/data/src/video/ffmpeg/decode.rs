@@ -470,7 +470,7 @@ fn arguments(tool: &Ffmpeg) -> Vec<&'static str> {
     ];
     out.extend(if tool.old_options { ["-vsync", "0"] } else { ["-fps_mode", "passthrough"] });
     // A frame of another size is an error, not to be scaled.
-    out.extend(["-noautoscale", "-enc_time_base", "1:1000", "-c:v", "rawvideo"]);
+    out.extend(["-noautoscale", "-enc_time_base", "1:1000", "-c:v", "rawvideo", "-threads", "1"]);
     out.extend(["-flush_packets", "1", "-f", "nut", "pipe:1"]);
     out
 }
