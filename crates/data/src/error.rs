@@ -90,6 +90,16 @@ pub enum DataError {
         /// The reason.
         why: String,
     },
+    /// A video whose codec needs ffmpeg, where there is none.
+    #[error("{}: its codec is {codec}, which ffmpeg decodes, and {why}", path.display())]
+    NoFfmpeg {
+        /// The video file.
+        path: PathBuf,
+        /// Its codec.
+        codec: String,
+        /// Why there is none.
+        why: String,
+    },
     /// A frame that can't be had.
     #[error("{}: episode {episode}, frame {frame}: {why}", path.display())]
     Frame {
@@ -150,6 +160,12 @@ pub enum DataError {
         /// The reason.
         why: String,
     },
+    /// Encoding needs ffmpeg, and there is none.
+    #[error("could not encode video: H.264 is encoded by ffmpeg, and {why}")]
+    EncodeTool {
+        /// Why there is none.
+        why: String,
+    },
     /// A recorder was given something that it can't take.
     #[error("recording episode {episode}, frame {frame}: {why}")]
     Record {
@@ -202,6 +218,7 @@ impl Hint for DataError {
                  lists what is); copy or download it again, or leave the column out: --rename COLUMN="
             }
             Self::Encode { .. } => return None,
+            Self::NoFfmpeg { .. } | Self::EncodeTool { .. } => crate::video::NO_FFMPEG_HINT,
             Self::Record { .. } => "give every declared feature, in its shape, with finite values",
             Self::Message { .. } => {
                 "the message is damaged or of another type; see embody data inspect"

@@ -1,8 +1,8 @@
 //! Datasets of embodied AI: the LeRobot v3 layout, video, validation, curation, lineage.
 //!
 //! The native layout is LeRobotDataset v3.0, read strictly and written exactly; v2.0 and v2.1 are
-//! imported. Video is AV1, decoded and encoded in process; edits copy packets and never encode
-//! again. Every version of a dataset is named by the hash of its content and knows its parent.
+//! imported. AV1 video is decoded and encoded in process, other codecs by ffmpeg; edits copy packets
+//! and never encode again. Every version of a dataset is named by the hash of its content and knows its parent.
 
 mod annotate;
 mod curate;
@@ -44,7 +44,8 @@ pub use curate::{
     judge, plan, remarks, survey,
 };
 pub use dataset::{
-    Annotations, Dataset, Episode, EpisodeTable, RowSpan, SegmentLabel, VideoSpan, detect_format,
+    Annotations, Dataset, DepthScale, Episode, EpisodeTable, RowSpan, SegmentLabel, VideoSpan,
+    detect_format,
 };
 pub use diff::{ChangedEpisode, DatasetDiff, DiffSide, EpisodesDiff, MovedStatistic, diff};
 pub use edit::{
@@ -72,4 +73,6 @@ pub use source::{DecodeWhen, FrameSource, Pixels, SourceEpisode, SourceOptions};
 pub use stats::compute_stats;
 pub use validate::{Checked, DecodeCheck, ValidateOptions, ValidationReport, validate};
 pub use versions::{Manifest, StoredFile, Versions};
-pub use video::{VideoSettings, encode_mp4};
+pub use video::{
+    Ffmpeg, H264Preset, VideoCodec, VideoSettings, encode_mp4, ffmpeg, find_ffmpeg_by, use_ffmpeg,
+};

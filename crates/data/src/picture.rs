@@ -33,7 +33,10 @@ fn kind(bytes: &[u8]) -> Result<Kind, String> {
         [0x89, b'P', b'N', b'G', ..] => Ok(Kind::Png),
         [0xff, 0x0a, ..] | [0, 0, 0, 0x0c, b'J', b'X', b'L', b' ', ..] => Ok(Kind::JpegXl),
         [] => Err("the picture is empty".to_owned()),
-        _ => Err("the picture is neither JPEG, PNG nor JPEG XL".to_owned()),
+        _ => {
+            let head = &bytes[..bytes.len().min(4)];
+            Err(format!("the picture is neither JPEG, PNG nor JPEG XL (it begins {head:02x?})"))
+        }
     }
 }
 
@@ -128,6 +131,9 @@ fn decode_png(bytes: &[u8]) -> Result<Vec<u8>, String> {
         png::ColorType::Grayscale => data.iter().flat_map(|&v| [v, v, v]).collect(),
         png::ColorType::Rgba if data.chunks_exact(4).all(|p| p[3] == 255) => {
             data.chunks_exact(4).flat_map(|p| [p[0], p[1], p[2]]).collect()
+        }
+        png::ColorType::GrayscaleAlpha if data.chunks_exact(2).all(|p| p[1] == 255) => {
+            data.chunks_exact(2).flat_map(|p| [p[0], p[0], p[0]]).collect()
         }
         other => return Err(format!("the PNG has colours of type {other:?}; RGB or grey is kept")),
     })

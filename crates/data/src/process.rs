@@ -1,9 +1,9 @@
 //! Processing: carry out a plan of [`crate::curate`], split by episode, compute statistics. Kept video
-//! is copied packet by packet.
+//! is copied packet by packet, or encoded anew where that is asked for.
 
 use std::path::{Path, PathBuf};
 
-use embody_core::{AtomicDir, ContentHash, Result, Task, derive_seed};
+use embody_core::{AtomicDir, ContentHash, DType, Result, Task, derive_seed};
 use indexmap::IndexMap;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
@@ -14,6 +14,7 @@ use crate::curate::{Look, Plan, make_plan};
 use crate::dataset::Dataset;
 use crate::error::DataError;
 use crate::import::{copy_all, v3_info};
+use crate::video::VideoSettings;
 use crate::writer::DatasetWriter;
 
 /// Name of the split that is not trained on.
@@ -51,6 +52,10 @@ pub struct ProcessOptions {
     /// Expression that gives each kept episode's sampling weight, 0 or more; 0 leaves it out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight: Option<String>,
+    /// Encodes video anew, such as AV1 with a key frame every second frame for training; packets are
+    /// copied where `None`. Depth is always copied.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub video: Option<VideoSettings>,
     /// Fraction of the kept episodes that is held out, 0 to below 1.
     pub held_out: f64,
     /// Seed of the choice of held-out episodes.
@@ -71,6 +76,7 @@ impl Default for ProcessOptions {
             action_key: "action".to_owned(),
             keep: None,
             weight: None,
+            video: None,
             held_out: 0.1,
             seed: 0,
         }
@@ -168,15 +174,32 @@ fn apply(
     }
     let (order, splits) = split(&kept, options);
     let staging = AtomicDir::begin(target, false)?;
-    let mut writer = DatasetWriter::new(staging.path(), v3_info(dataset.info()));
+    let mut info = v3_info(dataset.info());
+    for (key, feature) in &mut info.features {
+        if let (Some(settings), DType::Video, None) =
+            (options.video, feature.dtype, dataset.depth_scale(key))
+        {
+            let described = feature.info.get_or_insert_with(Default::default);
+            settings.describe(described);
+        }
+    }
+    let mut writer = DatasetWriter::new(staging.path(), info);
     writer.declare_tasks(dataset.tasks());
     let frames = |&e: &usize| (e, Some(plan.episodes[e].frames.clone()));
     let episodes: Vec<_> = order.iter().map(frames).collect();
-    copy_all(dataset, &episodes, &mut writer, ("process", task), &mut |position, writer| {
-        if let Some(weight) = plan.episodes[order[position]].weight {
-            writer.annotate_last(|a| a.weight = Some(weight));
-        }
-    })?;
+    let encode = options.video;
+    copy_all(
+        dataset,
+        &episodes,
+        encode,
+        &mut writer,
+        ("process", task),
+        &mut |position, writer| {
+            if let Some(weight) = plan.episodes[order[position]].weight {
+                writer.annotate_last(|a| a.weight = Some(weight));
+            }
+        },
+    )?;
     let parent = dataset.version()?;
     let parameters = serde_json::to_value(options).unwrap_or_default();
     let cut = |&episode: &usize| {

@@ -470,13 +470,17 @@ impl LeRobotRecorder {
         let mut videos = IndexMap::new();
         for (key, camera) in open.cameras {
             let mut packets = Vec::with_capacity(open.length);
-            let mut av1c = Vec::new();
+            let mut configuration = Vec::new();
             for ticket in camera.tickets {
                 let segment = ticket.wait()?;
+                if !packets.is_empty() && configuration != segment.configuration {
+                    let why = format!("{key}: the encoder changed its configuration half-way");
+                    return Err(DataError::Encode { why }.into());
+                }
                 packets.extend(segment.packets);
-                av1c = segment.av1c;
+                configuration = segment.configuration;
             }
-            let config = self.cameras[&key].config(&av1c);
+            let config = self.cameras[&key].config(&configuration);
             videos.insert(key.clone(), EncodedVideo { config, packets });
             stats.insert(key, camera.levels.finish()?.finish());
         }
@@ -522,19 +526,17 @@ impl LeRobotRecorder {
 }
 
 fn video_info(camera: &SegmentEncoder, spec: &RecordSpec) -> VideoInfo {
-    let mut extra = serde_json::Map::new();
-    extra.insert("video.g".to_owned(), json!(spec.video.gop));
-    VideoInfo {
+    let mut info = VideoInfo {
         height: Some(camera.height),
         width: Some(camera.width),
-        codec: Some("av1".to_owned()),
-        pix_fmt: Some("yuv420p".to_owned()),
         is_depth_map: Some(false),
         fps: Some(spec.fps),
         channels: Some(3),
         has_audio: Some(false),
-        extra,
-    }
+        ..VideoInfo::default()
+    };
+    spec.video.describe(&mut info);
+    info
 }
 
 impl Recorder for LeRobotRecorder {

@@ -379,6 +379,10 @@ fn chosen(dataset: &Dataset, options: &SourceOptions) -> Result<Features> {
         let mut spec = declared.get(key).cloned().ok_or_else(|| unknown("input", key))?;
         match spec.dtype {
             DType::Video => {
+                if spec.shape.get(2) == Some(&1) {
+                    // A depth map comes as a grey picture.
+                    spec.shape[2] = 3;
+                }
                 if let Some((height, width)) = options.image_size {
                     if height == 0 || width == 0 {
                         let why = format!("pictures of {height}x{width} pixels");

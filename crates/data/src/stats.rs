@@ -13,6 +13,7 @@ use embody_core::{Array, ArrayData, FeatureStats, Result, StatsMap, Task};
 use rayon::prelude::*;
 
 use crate::dataset::Dataset;
+use crate::video::can_decode;
 
 const QUANTILES: [f64; 5] = [0.01, 0.10, 0.50, 0.90, 0.99];
 
@@ -202,7 +203,8 @@ pub fn compute_stats(dataset: &Dataset, decode: bool, task: Task<'_>) -> Result<
     Ok(out)
 }
 
-/// Statistics of sampled frames of an episode; `None` where this program can't decode the codec.
+/// Statistics of sampled frames of an episode; `None` where the codec can't be decoded here, and of
+/// depth.
 pub(crate) fn picture_stats(
     dataset: &Dataset,
     episode: usize,
@@ -211,11 +213,14 @@ pub(crate) fn picture_stats(
 ) -> Result<Option<PictureStats>> {
     let from = dataset.episode(episode)?;
     match from.videos.get(key) {
-        Some(span) if dataset.video(&span.file)?.track().config.codec() != "av1" => {
-            return Ok(None);
+        Some(span) => {
+            let codec = dataset.video(&span.file)?.track().config.codec();
+            if !can_decode(&codec) || dataset.depth_scale(key).is_some() {
+                return Ok(None);
+            }
         }
         None if !dataset.has_pictures(key) => return Ok(None),
-        _ => {}
+        None => {}
     }
     let width = dataset.info().features.get(key).and_then(|f| f.shape.get(1)).copied().unwrap_or(0);
     let sampled: Vec<usize> =

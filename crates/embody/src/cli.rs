@@ -9,6 +9,7 @@ pub use edits::EditCommand;
 pub use stores::{PullFlags, PushFlags, StoreCommand};
 
 use clap::{Args, Parser, Subcommand};
+use embody_data::{VideoCodec, VideoSettings};
 
 /// Develop AI that acts in the physical world: record, process, train, evaluate, report.
 ///
@@ -206,7 +207,7 @@ pub enum DataCommand {
     /// List the measures of an episode: the names that expressions know
     Measures,
     /// Leave out failed, idle and broken episodes, split by episode, compute statistics; videos are
-    /// copied, never re-encoded
+    /// copied, and encoded anew only where --codec or --gop asks for it
     Process {
         /// The dataset's folder (LeRobotDataset v3.0)
         source: PathBuf,
@@ -214,6 +215,8 @@ pub enum DataCommand {
         target: PathBuf,
         #[command(flatten)]
         rules: Rules,
+        #[command(flatten)]
+        video: VideoFlags,
         /// Fraction of the episodes to hold out of training
         #[arg(long, value_name = "FRACTION", default_value_t = 0.1)]
         held_out: f64,
@@ -413,9 +416,53 @@ fn frames(text: &str) -> Result<(usize, usize), String> {
     parsed.ok_or_else(|| "write the first frame and one past the last, such as 30..75".to_owned())
 }
 
+/// How video is encoded.
+#[derive(Debug, Clone, Args)]
+pub struct VideoFlags {
+    /// Encode as `av1` (in this program) or `h264` (by ffmpeg)
+    #[arg(long, value_name = "CODEC", value_parser = codec)]
+    pub codec: Option<VideoCodec>,
+    /// Frames from key frame to key frame: 2 for fast random access, 30 for small files
+    #[arg(long, value_name = "FRAMES", value_parser = clap::value_parser!(u32).range(1..))]
+    pub gop: Option<u32>,
+    /// AV1's base quantiser, 1 (best) to 255
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..))]
+    pub quantiser: Option<u8>,
+    /// H.264's constant rate factor, 0 (lossless) to 51
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=51))]
+    pub crf: Option<u8>,
+}
+
+impl VideoFlags {
+    /// The settings, where any flag is given.
+    pub fn settings(&self) -> Option<VideoSettings> {
+        let Self { codec, gop, quantiser, crf } = *self;
+        let plain = VideoSettings::default();
+        let given = codec.is_some() || gop.is_some() || quantiser.is_some() || crf.is_some();
+        given.then(|| VideoSettings {
+            codec: codec.unwrap_or(plain.codec),
+            gop: gop.unwrap_or(plain.gop),
+            quantiser: quantiser.unwrap_or(plain.quantiser),
+            crf: crf.unwrap_or(plain.crf),
+            ..plain
+        })
+    }
+}
+
+fn codec(text: &str) -> Result<VideoCodec, String> {
+    match text {
+        "av1" => Ok(VideoCodec::Av1),
+        "h264" => Ok(VideoCodec::H264),
+        _ => Err("write av1 or h264".to_owned()),
+    }
+}
+
 /// What a recording does not say itself.
 #[derive(Debug, Clone, Args)]
 pub struct ImportFlags {
+    /// How pictures are encoded; video that is copied stays as it is
+    #[command(flatten)]
+    pub video: VideoFlags,
     /// Frames per second, where the recording does not say
     #[arg(long, value_name = "N")]
     pub fps: Option<f64>,

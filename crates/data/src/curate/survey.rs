@@ -19,6 +19,7 @@ use super::segment::{Segment, contact, feels_contact, segments};
 use super::series::{Extent, Series, median, robust};
 use crate::dataset::{Dataset, EpisodeTable};
 use crate::format::RESERVED;
+use crate::video::can_decode;
 
 /// Change per step from which motion must show in a picture, fraction of the range.
 const VISIBLE: f64 = 0.01;
@@ -560,8 +561,10 @@ fn cameras(
             Some(span) => dataset.video(&span.file)?.track().config.codec(),
             None => continue,
         };
-        if options.video == Look::Pictures && codec != "av1" {
-            notes.push(format!("{key} was not looked at: codec {codec} can't be decoded here"));
+        if options.video == Look::Pictures && !can_decode(&codec) {
+            notes.push(format!(
+                "{key} was not looked at: codec {codec} can't be decoded without ffmpeg"
+            ));
         } else {
             out.push(key.to_owned());
         }

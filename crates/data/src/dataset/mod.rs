@@ -5,6 +5,7 @@
 //! the contradictions as findings. Invariants: files are opened once and shared; nothing is written.
 
 mod annotations;
+mod depth;
 mod leaves;
 mod load;
 mod pictures;
@@ -25,6 +26,7 @@ use crate::lineage::{Lineage, lineage, version_of};
 use crate::video::VideoFile;
 
 pub use annotations::{Annotations, SegmentLabel};
+pub use depth::DepthScale;
 pub(crate) use load::{elsewhere, load, read_episodes, read_task_list};
 
 /// An open dataset.

@@ -158,10 +158,11 @@ impl Dataset {
     }
 
     /// Decodes frames of a video or image feature: RGB `[height, width, 3]` each, in the order asked.
+    /// Depth comes as grey; [`Dataset::decode_depth`] gives it in metres.
     ///
     /// # Errors
-    /// When a frame is missing, the stream is damaged, or the codec is not AV1; each names the file,
-    /// episode and frame.
+    /// When a frame is missing, the stream is damaged, or the codec needs ffmpeg and there is none;
+    /// each names the file, episode and frame.
     pub fn decode_frames(
         &self,
         episode: usize,
@@ -198,7 +199,9 @@ impl Dataset {
         let sorted: Vec<usize> = order.iter().map(|&i| indices[i]).collect();
         let name = |position: usize| (episode, frames[order[position]]);
         decode_frames(&video, &sorted, &name, &mut |position, rgb| {
-            if rgb.len() != shape.iter().product::<usize>() {
+            // Depth is shown as grey.
+            let channels = if shape.get(2) == Some(&1) { 3 } else { 1 };
+            if rgb.len() != shape.iter().product::<usize>() * channels {
                 let why =
                     format!("the picture has {} pixels, info.json says {shape:?}", rgb.len() / 3);
                 let hint = "the video's size contradicts meta/info.json: run embody data validate";

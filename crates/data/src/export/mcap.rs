@@ -111,26 +111,33 @@ fn channel(topic: &str, type_name: &str) -> Channel {
     }
 }
 
-/// Footage of a camera: the file, its samples, and the codec's description.
-type Footage = (VideoFile, std::ops::Range<usize>, Vec<u8>);
+/// Footage of a camera: the file, and its samples.
+type Footage = (VideoFile, std::ops::Range<usize>);
 
 fn footage(dataset: &Dataset, episode: usize, key: &str) -> Result<Footage> {
     let (video, samples) = dataset.episode_samples(episode, key)?;
-    let config = &video.track().config;
-    if config.codec() != "av1" {
-        return Err(DataError::ReadVideo {
-            path: video.path().to_owned(),
-            why: format!("codec {} is not exported to MCAP yet, only av1", config.codec()),
-        }
-        .into());
+    let refuse = |why: String| DataError::ReadVideo { path: video.path().to_owned(), why };
+    let codec = video.track().config.codec();
+    if format_of(&codec).is_none() {
+        let why = format!("codec {codec} is not exported to MCAP, only av1, h264 and hevc");
+        return Err(refuse(why).into());
     }
-    let entry = &config.sample_entry;
-    let at = entry.windows(4).position(|w| w == b"av1C").unwrap_or(entry.len());
-    let size = entry
-        .get(at.wrapping_sub(4)..at)
-        .map_or(0, |b| u32::from_be_bytes([b[0], b[1], b[2], b[3]]) as usize);
-    let av1c = entry.get(at + 4..at + size.saturating_sub(4)).unwrap_or(&[]).to_vec();
-    Ok((video, samples, av1c))
+    if !video.track().samples[samples.clone()].is_sorted_by_key(|s| s.pts) {
+        // foxglove.CompressedVideo forbids them: a message is a frame of its moment.
+        let why = format!("its {codec} reorders frames (B-frames), which messages can't hold");
+        return Err(refuse(why).into());
+    }
+    Ok((video, samples))
+}
+
+/// The format that `foxglove.CompressedVideo` calls a codec.
+fn format_of(codec: &str) -> Option<&'static str> {
+    Some(match codec {
+        "av1" => "av1",
+        "h264" => "h264",
+        "hevc" => "h265",
+        _ => return None,
+    })
 }
 
 fn write_episode(
@@ -169,7 +176,7 @@ fn write_episode(
         let time = tick(START_NS, dataset.fps(), frame);
         for (track, (_, id)) in tracks.iter().zip(&channels) {
             let data = match footages.get(&track.key) {
-                Some((video, samples, av1c)) => packet(video, samples.start + frame, av1c, time)?,
+                Some((video, samples)) => packet(video, samples.start + frame, time)?,
                 None if track.form == Form::Picture => still(dataset, episode, track, frame, time)?,
                 None => numbers(track, &table[&track.key], frame, time),
             };
@@ -184,14 +191,21 @@ fn write_episode(
     Ok(count as usize)
 }
 
-fn packet(video: &VideoFile, sample: usize, av1c: &[u8], time: i64) -> Result<Vec<u8>> {
-    let data = video.sample(sample).ok_or_else(|| DataError::ReadVideo {
-        path: video.path().to_owned(),
-        why: format!("the file ends before packet {sample}"),
-    })?;
-    let sync = video.track().samples[sample].sync;
-    let data = if sync { with_sequence_header(data, av1c) } else { data.to_vec() };
-    Ok(CdrWriter::new().time(time).text("").bytes(&data).text("av1").finish())
+fn packet(video: &VideoFile, sample: usize, time: i64) -> Result<Vec<u8>> {
+    let refuse = |why: String| DataError::ReadVideo { path: video.path().to_owned(), why };
+    let data = video
+        .sample(sample)
+        .ok_or_else(|| refuse(format!("the file ends before packet {sample}")))?;
+    let config = &video.track().config;
+    let format = format_of(&config.codec()).unwrap_or("av1");
+    let data = match format {
+        "av1" if video.track().samples[sample].sync => {
+            with_sequence_header(data, config.child(b"av1C").unwrap_or(&[]))
+        }
+        "av1" => data.to_vec(),
+        _ => video.annex_b(sample).map_err(refuse)?,
+    };
+    Ok(CdrWriter::new().time(time).text("").bytes(&data).text(format).finish())
 }
 
 /// A picture of the table, as it lies there.

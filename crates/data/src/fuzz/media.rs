@@ -7,7 +7,7 @@ use crate::log::{Channel, Encoding};
 use crate::message::{Camera, CdrWriter, Decoder};
 use crate::mp4::read_track;
 use crate::picture as stills;
-use crate::video::{StreamDecoder, VideoFile, decode_frames, obu_types, with_sequence_header};
+use crate::video::{StreamDecoder, VideoFile, begins_stream, decode_frames, with_sequence_header};
 
 /// Frames decoded of one video: enough to leave the first key frame behind.
 const FRAMES: usize = 4;
@@ -31,12 +31,12 @@ pub(super) fn mp4(bytes: &[u8], scratch: &Path) {
 
 /// AV1 packets, each behind its length.
 pub(super) fn av1(bytes: &[u8], _: &Path) {
-    let Ok(mut decoder) = StreamDecoder::new() else { return };
+    let Ok(mut decoder) = StreamDecoder::new("av1") else { return };
     let mut rest = bytes;
     let mut before: &[u8] = &[];
     while let Some((packet, after)) = piece(rest) {
         rest = after;
-        let _ = obu_types(packet);
+        let _ = begins_stream("av1", packet);
         let whole = with_sequence_header(packet, before);
         before = packet;
         let _ = decoder.packet(whole, true);

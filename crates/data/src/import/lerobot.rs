@@ -19,7 +19,7 @@ use crate::format::{Info, PERSISTENT, moved};
 use crate::import::log::{Carried, carry};
 use crate::import::{ImportOptions, ImportReport};
 use crate::stats::{array_stats, picture_stats};
-use crate::video::VideoFile;
+use crate::video::{EncodedVideo, I420, Segment, SegmentEncoder, VideoFile, VideoSettings};
 use crate::writer::{DatasetWriter, Footage, NewEpisode};
 
 /// Imports the dataset at `source` (LeRobot v2.0, v2.1 or v3.0) into a new v3.0 dataset at `target`.
@@ -51,7 +51,7 @@ pub(super) fn import(
     let mut writer = DatasetWriter::new(staging.path(), info);
     writer.declare_tasks(dataset.tasks());
     let whole: Vec<_> = chosen.iter().map(|&episode| (episode, None)).collect();
-    copy_all(&dataset, &whole, &mut writer, ("import", task), &mut |_, _| {})?;
+    copy_all(&dataset, &whole, None, &mut writer, ("import", task), &mut |_, _| {})?;
     let all = chosen.len() == dataset.episodes().len();
     let splits = if all { kept_splits(&dataset) } else { IndexMap::new() };
     let source_version = dataset.version()?;
@@ -149,7 +149,7 @@ pub(crate) fn copy_changed(
     changes: Changes<'_>,
     writer: &mut DatasetWriter,
 ) -> Result<()> {
-    append(prepare(dataset, episode, keep)?, changes, writer)
+    append(dataset, prepare(dataset, episode, keep, None)?, changes, writer)
 }
 
 /// Bytes of tables that are read ahead of the writer.
@@ -159,10 +159,12 @@ const WAVE_EPISODES: usize = 64;
 
 /// Copies episodes, each with the frames that stay, in this order. Reading and measuring run on all
 /// cores, a bounded wave of episodes at a time; they are appended one after the other, so the number of
-/// threads changes nothing. `after` is told the position of each that was appended.
+/// threads changes nothing. With `encode`, colour video is encoded anew instead of copied. `after` is
+/// told the position of each that was appended.
 pub(crate) fn copy_all(
     dataset: &Dataset,
     episodes: &[(usize, Option<Range<usize>>)],
+    encode: Option<VideoSettings>,
     writer: &mut DatasetWriter,
     (name, task): (&str, Task<'_>),
     after: &mut dyn FnMut(usize, &mut DatasetWriter),
@@ -183,11 +185,11 @@ pub(crate) fn copy_all(
             .par_iter()
             .map(|(episode, keep)| {
                 task.cancel.check()?;
-                prepare(dataset, *episode, keep.clone())
+                prepare(dataset, *episode, keep.clone(), encode)
             })
             .collect::<Result<_>>()?;
         for episode in prepared {
-            append(episode, Changes::default(), writer)?;
+            append(dataset, episode, Changes::default(), writer)?;
             after(done, writer);
             done += 1;
             task.advance(name, done as u64, "")?;
@@ -199,14 +201,23 @@ pub(crate) fn copy_all(
 
 /// An episode read and measured: a function of the dataset, the episode and the frames alone.
 struct Prepared {
+    episode: usize,
+    /// Frames that stay, where not all do.
+    keep: Option<Range<usize>>,
     columns: IndexMap<String, ArrayRef>,
     length: usize,
     footage: Vec<(String, (VideoFile, Range<usize>))>,
+    encoded: IndexMap<String, EncodedVideo>,
     stats: StatsMap,
     labels: Labels,
 }
 
-fn prepare(dataset: &Dataset, episode: usize, keep: Option<Range<usize>>) -> Result<Prepared> {
+fn prepare(
+    dataset: &Dataset,
+    episode: usize,
+    keep: Option<Range<usize>>,
+    encode: Option<VideoSettings>,
+) -> Result<Prepared> {
     let from = dataset.episode(episode)?;
     let keep = keep.filter(|k| *k != (0..from.length));
     let frames = keep.clone().unwrap_or(0..from.length);
@@ -235,17 +246,33 @@ fn prepare(dataset: &Dataset, episode: usize, keep: Option<Range<usize>>) -> Res
     }
     let (tasks, frame_tasks) = tasks_of(dataset, episode, &columns)?;
     let mut footage = Vec::new();
+    let mut encoded = IndexMap::new();
     for key in dataset.info().video_keys() {
-        footage.push((key.to_owned(), dataset.frame_samples(episode, key, frames.clone())?));
+        match encode {
+            Some(settings) if dataset.depth_scale(key).is_none() => {
+                let video = encode_anew(dataset, episode, key, frames.clone(), settings)?;
+                encoded.insert(key.to_owned(), video);
+            }
+            _ => {
+                footage
+                    .push((key.to_owned(), dataset.frame_samples(episode, key, frames.clone())?));
+            }
+        }
     }
     let stats = episode_stats(dataset, episode, frames.clone())?;
     let annotations = from.annotations.within(&frames);
     let labels = Labels { tasks, frame_tasks, outcome: from.outcome.clone(), annotations };
-    Ok(Prepared { columns, length: frames.len(), footage, stats, labels })
+    let length = frames.len();
+    Ok(Prepared { episode, keep, columns, length, footage, encoded, stats, labels })
 }
 
-fn append(episode: Prepared, changes: Changes<'_>, writer: &mut DatasetWriter) -> Result<()> {
-    let Prepared { columns, length, footage, stats, mut labels } = episode;
+fn append(
+    dataset: &Dataset,
+    prepared: Prepared,
+    changes: Changes<'_>,
+    writer: &mut DatasetWriter,
+) -> Result<()> {
+    let Prepared { episode, keep, columns, length, footage, encoded, stats, mut labels } = prepared;
     if let Some(relabel) = changes.relabel {
         relabel(&mut labels);
     }
@@ -267,6 +294,7 @@ fn append(episode: Prepared, changes: Changes<'_>, writer: &mut DatasetWriter) -
                 };
                 (key.clone(), footage)
             })
+            .chain(encoded.iter().map(|(key, video)| (key.clone(), Footage::Encoded(video))))
             .collect(),
         stats,
         outcome: labels.outcome,
@@ -281,6 +309,44 @@ fn append(episode: Prepared, changes: Changes<'_>, writer: &mut DatasetWriter) -
         fps: dataset.fps(),
         task: only_task.as_deref(),
     })
+}
+
+/// Frames of one camera, decoded and encoded again. A few segments at a time are in memory; which ones
+/// does not change a byte.
+fn encode_anew(
+    dataset: &Dataset,
+    episode: usize,
+    key: &str,
+    frames: Range<usize>,
+    settings: VideoSettings,
+) -> Result<EncodedVideo> {
+    let shape = dataset.info().features.get(key).map(|f| f.shape.clone()).unwrap_or_default();
+    let [height, width, 3] = shape[..] else {
+        let why = format!("{key} has shape {shape:?}, not [height, width, 3]");
+        return Err(DataError::Encode { why }.into());
+    };
+    let encoder = SegmentEncoder::new(width, height, dataset.fps(), settings)?;
+    let all: Vec<usize> = frames.collect();
+    let mut packets = Vec::with_capacity(all.len());
+    let mut configuration = Vec::new();
+    for part in all.chunks(encoder.segment_frames() * rayon::current_num_threads()) {
+        let mut pictures = Vec::with_capacity(part.len());
+        dataset.visit_frames(episode, key, part, &mut |_, rgb| {
+            pictures.push(I420::from_rgb(rgb, width, height));
+            Ok(())
+        })?;
+        let segments: Result<Vec<Segment>> =
+            pictures.par_chunks(encoder.segment_frames()).map(|p| encoder.encode(p)).collect();
+        for segment in segments? {
+            if !packets.is_empty() && configuration != segment.configuration {
+                let why = format!("{key}: the encoder changed its configuration half-way");
+                return Err(DataError::Encode { why }.into());
+            }
+            packets.extend(segment.packets);
+            configuration = segment.configuration;
+        }
+    }
+    Ok(EncodedVideo { config: encoder.config(&configuration), packets })
 }
 
 /// The instructions of an episode and, per frame, which of them; from the table's `task_index`.
@@ -340,7 +406,8 @@ fn episode_stats(dataset: &Dataset, episode: usize, frames: Range<usize>) -> Res
     let mut out = StatsMap::new();
     for (key, spec) in &dataset.info().features {
         if spec.dtype.is_visual() {
-            let known = from.stats.get(key).filter(|s| s.mean.len() == 3 && whole);
+            let channels = spec.shape.get(2).copied().unwrap_or(3);
+            let known = from.stats.get(key).filter(|s| s.mean.len() == channels && whole);
             let stats = match known {
                 Some(stats) => Some(stats.clone()),
                 None => picture_stats(dataset, episode, key, frames.clone())?.map(|s| s.finish()),

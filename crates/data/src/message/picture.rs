@@ -1,4 +1,4 @@
-//! Pictures in messages, as RGB: raw images, JPEG and PNG, and AV1 video.
+//! Pictures in messages, as RGB: raw images, JPEG, PNG and JPEG XL, and video packets.
 //!
 //! Sizes in a message are checked against its bytes before anything is unpacked.
 
@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::rosmsg::short;
 use super::tree::Value;
 use super::{Decoder, Plan};
-use crate::picture as stills;
+use crate::picture::{decode, size_of};
 use crate::video::StreamDecoder;
 
 /// A frame: RGB `[height, width, 3]`.
@@ -72,14 +72,9 @@ impl Camera {
             (Form::Compressed, [_, data]) => still(&bytes(data)?).map(Some),
             (Form::Video(decoder), [format, data]) => {
                 let (format, data) = (text(format)?, bytes(data)?);
-                if !format.eq_ignore_ascii_case("av1") {
-                    return Err(format!(
-                        "video of format {format:?}; only av1 is decoded here: convert it with ffmpeg"
-                    ));
-                }
                 let decoder = match decoder {
                     Some(decoder) => decoder,
-                    None => decoder.insert(Box::new(StreamDecoder::new()?)),
+                    None => decoder.insert(Box::new(StreamDecoder::new(format)?)),
                 };
                 Ok(decoder.packet(data.into_owned(), wanted)?.map(|(width, height, rgb)| Picture {
                     width,
@@ -165,37 +160,8 @@ fn raw(
     Ok(Picture { width, height, rgb })
 }
 
-/// A JPEG or PNG, told apart by its first bytes: the `format` field is often wrong.
+/// A compressed picture, its kind told by its first bytes: the `format` field is often wrong.
 fn still(data: &[u8]) -> Result<Picture, String> {
-    if data.starts_with(b"\x89PNG") {
-        stills::size_of(data)?;
-        png_image(data)
-    } else if data.starts_with(&[0xff, 0xd8]) {
-        let (height, width) = stills::size_of(data)?;
-        Ok(Picture { width, height, rgb: stills::decode(data, height, width)? })
-    } else {
-        let head = &data[..data.len().min(4)];
-        Err(format!("a compressed picture that is neither JPEG nor PNG (it begins {head:02x?})"))
-    }
-}
-
-fn png_image(data: &[u8]) -> Result<Picture, String> {
-    let mut decoder = png::Decoder::new(std::io::Cursor::new(data));
-    decoder.set_transformations(png::Transformations::normalize_to_color8());
-    let fail = |e: png::DecodingError| format!("damaged PNG: {e}");
-    let mut reader = decoder.read_info().map_err(fail)?;
-    let (width, height) = (reader.info().width as usize, reader.info().height as usize);
-    let size = reader.output_buffer_size().ok_or("a PNG too large")?;
-    let mut pixels = vec![0; size];
-    let frame = reader.next_frame(&mut pixels).map_err(fail)?;
-    let (channels, order): (usize, [usize; 3]) = match frame.color_type {
-        png::ColorType::Grayscale => (1, [0, 0, 0]),
-        png::ColorType::GrayscaleAlpha => (2, [0, 0, 0]),
-        png::ColorType::Rgb => (3, [0, 1, 2]),
-        png::ColorType::Rgba => (4, [0, 1, 2]),
-        png::ColorType::Indexed => return Err("a PNG with a palette that was not applied".into()),
-    };
-    let pixels = &pixels[..frame.buffer_size()];
-    let rgb = pixels.chunks_exact(channels).flat_map(|p| order.map(|c| p[c])).collect();
-    Ok(Picture { width, height, rgb })
+    let (height, width) = size_of(data)?;
+    Ok(Picture { width, height, rgb: decode(data, height, width)? })
 }

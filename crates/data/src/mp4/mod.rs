@@ -12,7 +12,10 @@ mod tests;
 mod write;
 
 pub(crate) use read::read_track;
-pub(crate) use write::{Mp4Writer, av1_sample_entry};
+pub(crate) use write::{Mp4Writer, sample_entry};
+
+/// The children of a visual sample entry follow 86 fixed bytes (ISO/IEC 14496-12 §12.1.3).
+const CHILDREN: usize = 86;
 
 /// Codec description and timing of a video track.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,11 +42,23 @@ impl TrackConfig {
         out
     }
 
+    /// Content of the child box `kind` of the sample entry, such as `avcC`.
+    pub fn child(&self, kind: &[u8; 4]) -> Option<&[u8]> {
+        let mut rest = self.sample_entry.get(CHILDREN..)?;
+        while let Some(head) = rest.get(..8) {
+            let size = u32::from_be_bytes([head[0], head[1], head[2], head[3]]) as usize;
+            let child = rest.get(..size).filter(|c| c.len() >= 8)?;
+            if &head[4..8] == kind {
+                return Some(&child[8..]);
+            }
+            rest = &rest[size..];
+        }
+        None
+    }
+
     /// The same without the statement of bit rates (`btrt`), which is of one file and nothing that a
     /// decoder needs: episodes that differ in it alone can share a file.
     pub fn without_bit_rate(&self) -> Self {
-        // The children of a visual sample entry follow 86 fixed bytes (ISO/IEC 14496-12 §12.1.3).
-        const CHILDREN: usize = 86;
         let entry = &self.sample_entry;
         let mut kept = entry.get(..CHILDREN).unwrap_or(entry).to_vec();
         let mut at = kept.len();

@@ -2,12 +2,12 @@ use std::io::Cursor;
 
 use proptest::prelude::*;
 
-use super::{Mp4Writer, Packet, TrackConfig, av1_sample_entry, read_track};
+use super::{Mp4Writer, Packet, TrackConfig, read_track, sample_entry};
 
 fn config(timescale: u32, media_time: i64) -> TrackConfig {
     TrackConfig {
         timescale,
-        sample_entry: av1_sample_entry(64, 48, &[0x81, 0, 0, 0]),
+        sample_entry: sample_entry((b"av01", b"av1C"), 64, 48, &[0x81, 0, 0, 0]),
         width: 64,
         height: 48,
         media_time,

@@ -27,8 +27,8 @@ impl<W: Write + Seek> Mp4Writer<W> {
             b.extend(b"isom");
             b.extend(512u32.to_be_bytes());
             b.extend(b"isomiso2mp41");
-            if config.four_cc() == *b"av01" {
-                b.extend(b"av01");
+            if matches!(&config.four_cc(), b"av01" | b"avc1") {
+                b.extend(config.four_cc());
             }
         });
         let mdat_at = head.len() as u64;
@@ -226,11 +226,17 @@ impl<W: Write + Seek> Mp4Writer<W> {
     }
 }
 
-/// The sample entry of AV1 video (AV1-ISOBMFF §2.2) with its `av1C` content and colour description:
-/// BT.709 primaries, sRGB transfer, BT.601 matrix, limited range.
-pub(crate) fn av1_sample_entry(width: u16, height: u16, av1c: &[u8]) -> Vec<u8> {
+/// The sample entry of video encoded here: `av01` (AV1-ISOBMFF §2.2) or `avc1` (ISO/IEC 14496-15 §5.4)
+/// with the content of its configuration box, and its colours: BT.709 primaries, sRGB transfer, BT.601
+/// matrix, limited range.
+pub(crate) fn sample_entry(
+    (kind, configuration_kind): (&[u8; 4], &[u8; 4]),
+    width: u16,
+    height: u16,
+    configuration: &[u8],
+) -> Vec<u8> {
     let mut out = Vec::new();
-    boxed(&mut out, b"av01", |b| {
+    boxed(&mut out, kind, |b| {
         b.extend([0; 6]);
         b.extend(1u16.to_be_bytes());
         b.extend([0; 16]);
@@ -243,7 +249,7 @@ pub(crate) fn av1_sample_entry(width: u16, height: u16, av1c: &[u8]) -> Vec<u8> 
         b.extend([0; 32]);
         b.extend(24u16.to_be_bytes());
         b.extend([0xff, 0xff]);
-        boxed(b, b"av1C", |c| c.extend(av1c));
+        boxed(b, configuration_kind, |c| c.extend(configuration));
         boxed(b, b"colr", |c| {
             c.extend(b"nclx");
             for code in [1u16, 13, 6] {

@@ -402,7 +402,7 @@ fn check(bytes: &[u8]) -> [u8; CHECK] {
     out
 }
 
-/// A segment as bytes: sequence header, packets, checksum.
+/// A segment as bytes: decoder configuration, packets, checksum.
 fn packed(segment: &Segment) -> Vec<u8> {
     let mut out = Vec::new();
     let mut part = |flag: u8, data: &[u8]| {
@@ -410,7 +410,7 @@ fn packed(segment: &Segment) -> Vec<u8> {
         out.extend((data.len() as u64).to_le_bytes());
         out.extend(data);
     };
-    part(2, &segment.av1c);
+    part(2, &segment.configuration);
     for (data, sync) in &segment.packets {
         part(u8::from(*sync), data);
     }
@@ -424,12 +424,12 @@ fn unpacked(bytes: &[u8]) -> Option<Segment> {
     if sum != check(rest) && !cfg!(feature = "fuzz") {
         return None;
     }
-    let mut segment = Segment { packets: Vec::new(), av1c: Vec::new() };
+    let mut segment = Segment { packets: Vec::new(), configuration: Vec::new() };
     while !rest.is_empty() {
         let length = usize::try_from(u64::from_le_bytes(rest.get(1..9)?.try_into().ok()?)).ok()?;
         let data = rest.get(9..9usize.checked_add(length)?)?.to_vec();
         match rest[0] {
-            2 => segment.av1c = data,
+            2 => segment.configuration = data,
             flag => segment.packets.push((data, flag == 1)),
         }
         rest = &rest[9 + length..];

@@ -15,7 +15,7 @@ use crate::finding::Finding;
 use crate::format::{RESERVED, array_of};
 use crate::process::non_finite;
 use crate::stats::{PictureStats, array_stats, sampled_frames};
-use crate::video::{VideoFile, decode_frames};
+use crate::video::{VideoFile, can_decode, decode_frames};
 use crate::writer::{DatasetWriter, Footage, NewEpisode};
 
 /// What is kept of an episode.
@@ -318,7 +318,7 @@ impl Camera {
 
     /// Statistics of sampled frames; `None` where the codec can't be decoded here.
     fn stats(&self, source: &Source, episode: usize) -> Result<Option<FeatureStats>> {
-        if self.video.track().config.codec() != "av1" {
+        if !can_decode(&self.video.track().config.codec()) {
             return Ok(None);
         }
         let width = usize::from(self.video.track().config.width);

@@ -5,7 +5,7 @@ use embody_core::FrameRef;
 use super::*;
 
 fn batch(add: u8) -> Batch {
-    let frame = |i| FrameRef { dataset: 1, episode: 7 + i, frame: 40 + usize::from(add) };
+    let frame = |i: usize| FrameRef { dataset: 1, episode: 7 + i, frame: 40 + usize::from(add) };
     let mut batch = Batch { frames: (0..3).map(frame).collect(), ..Batch::default() };
     let mut put = |key: &str, shape: &[usize], data| {
         batch.arrays.insert(key.to_owned(), Array { shape: shape.to_vec(), data });

@@ -131,7 +131,10 @@ pub(super) const CODES: &[(&str, &str)] = &[
       its episodes: embody data repair",
     ),
     ("video-no-key-frame", "it can be read, but not cut out without encoding again"),
-    ("video-not-decoded", "only AV1 is decoded here"),
+    (
+        "video-not-decoded",
+        "codecs other than AV1 are decoded by ffmpeg: install it, or set EMBODY_FFMPEG",
+    ),
     (
         "video-off-by-one",
         "every picture belongs to the row beside it, and LeRobot says nothing; \

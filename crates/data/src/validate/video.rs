@@ -49,8 +49,8 @@ pub(super) fn check(
         return;
     }
     let codec = video.track().config.codec();
-    if codec != "av1" {
-        let text = format!("{key}: pictures not checked, {codec} can't be decoded here");
+    if !crate::video::can_decode(&codec) {
+        let text = format!("{key}: pictures not checked, {codec} can't be decoded without ffmpeg");
         part.findings.push(at(Finding::note("video-not-decoded", text)));
         return;
     }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use embody_core::{IoContext, Result};
 use memmap2::Mmap;
 
+use super::ffmpeg::{Codec, PacketDecoder};
 use super::yuv::to_rgb;
 use crate::error::DataError;
 use crate::mp4::{Track, read_track};
@@ -63,6 +64,14 @@ impl VideoFile {
     /// Bytes of sample `index` (decoding order); `None` where the file is cut off before its end.
     pub fn sample(&self, index: usize) -> Option<&[u8]> {
         self.track.data(&self.map, index)
+    }
+
+    /// Sample `index` of H.264 or HEVC as messages carry it: behind start codes (Annex B), a key frame
+    /// with its parameter sets before it.
+    pub fn annex_b(&self, index: usize) -> std::result::Result<Vec<u8>, String> {
+        let data = self.sample(index).ok_or("the file ends before this packet")?;
+        let key = self.track.samples.get(index).is_some_and(|s| s.sync);
+        super::ffmpeg::to_annex_b(&self.track.config, data, key)
     }
 
     /// Seconds as ticks, rounded.
@@ -127,7 +136,8 @@ impl AsRef<[u8]> for Slice {
     }
 }
 
-const DAMAGED: &str = "the video is damaged or cut off; copy, download or record it again";
+pub(super) const DAMAGED: &str =
+    "the video is damaged or cut off; copy, download or record it again";
 
 thread_local! {
     static DECODER: RefCell<Option<re_rav1d::Decoder>> = const { RefCell::new(None) };
@@ -146,15 +156,8 @@ pub(crate) fn decode_frames(
     if indices.is_empty() {
         return Ok(());
     }
-    let codec = file.track.config.codec();
-    if codec != "av1" {
-        return Err(file
-            .frame_error(
-                name(0),
-                format!("codec {codec} can't be decoded here"),
-                "this version decodes AV1 only; transcode the videos to AV1 with ffmpeg",
-            )
-            .into());
+    if file.track.config.codec() != "av1" {
+        return super::ffmpeg::decode_frames(file, indices, name, take);
     }
     let decoder = match DECODER.with_borrow_mut(Option::take) {
         Some(decoder) => decoder,
@@ -271,15 +274,27 @@ fn temporal_unit(
 }
 
 /// Decodes packets that come one by one, outside any file.
-pub(crate) struct StreamDecoder {
-    decoder: re_rav1d::Decoder,
-    started: bool,
+pub(crate) struct StreamDecoder(Packets);
+
+enum Packets {
+    /// In this process; whether a key frame has come.
+    Av1 { decoder: Box<re_rav1d::Decoder>, started: bool },
+    /// By ffmpeg.
+    Other(Box<PacketDecoder>),
 }
 
 impl StreamDecoder {
-    /// A decoder that waits for a key frame.
-    pub fn new() -> std::result::Result<Self, String> {
-        Ok(Self { decoder: new_decoder()?, started: false })
+    /// A decoder that waits for a key frame. `format` is what the packets are said to be, as Foxglove's
+    /// messages spell it: `av1`, `h264` or `h265`.
+    pub fn new(format: &str) -> std::result::Result<Self, String> {
+        Ok(Self(match format.to_ascii_lowercase().as_str() {
+            "av1" => Packets::Av1 { decoder: Box::new(new_decoder()?), started: false },
+            "h264" => Packets::Other(Box::new(PacketDecoder::new(Codec::H264))),
+            "h265" | "hevc" => Packets::Other(Box::new(PacketDecoder::new(Codec::Hevc))),
+            _ => {
+                return Err(format!("video of format {format:?}; av1, h264 and h265 are read"));
+            }
+        }))
     }
 
     /// Decodes a packet; width, height and RGB of what it shows, if that is `wanted`. `None` also
@@ -292,13 +307,17 @@ impl StreamDecoder {
         if data.is_empty() {
             return Err("empty packet".to_owned());
         }
-        let shown = match temporal_unit(&mut self.decoder, data) {
+        let (decoder, started) = match &mut self.0 {
+            Packets::Av1 { decoder, started } => (decoder, started),
+            Packets::Other(decoder) => return Ok(decoder.packet(&data)?.filter(|_| wanted)),
+        };
+        let shown = match temporal_unit(decoder, data) {
             Ok(shown) => shown,
             // Nothing can be decoded before a sequence header has come.
-            Err(_) if !self.started => return Ok(None),
+            Err(_) if !*started => return Ok(None),
             Err(why) => return Err(why),
         };
-        self.started |= shown.is_some();
+        *started |= shown.is_some();
         let Some(picture) = shown else { return Ok(None) };
         if !wanted {
             return Ok(None);
@@ -308,4 +327,17 @@ impl StreamDecoder {
         to_rgb(&picture, &mut rgb)?;
         Ok(Some((width, height, rgb)))
     }
+}
+
+/// As [`decode_frames`], for luma alone: `(position, width, values, bits of a value)`. Of a codec other
+/// than AV1, as depth is.
+pub(crate) fn decode_luma(
+    file: &VideoFile,
+    indices: &[usize],
+    name: &dyn Fn(usize) -> (usize, usize),
+    take: &mut dyn FnMut(usize, usize, Vec<u16>, usize) -> Result<()>,
+) -> Result<()> {
+    super::ffmpeg::decode_planes(file, indices, name, &mut |position, picture| {
+        take(position, picture.width, picture.luma(), picture.depth)
+    })
 }

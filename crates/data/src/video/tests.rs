@@ -32,7 +32,7 @@ fn roundtrip(width: usize, height: usize, count: usize, settings: VideoSettings)
 #[test]
 fn frames_survive_the_codec() {
     for (width, height, gop) in [(96, 96, 2), (64, 48, 30), (33, 47, 1), (17, 16, 3)] {
-        let settings = VideoSettings { gop, quantiser: 20, speed: 10 };
+        let settings = VideoSettings { gop, quantiser: 20, ..VideoSettings::default() };
         let worst = roundtrip(width, height, 35, settings);
         assert!(worst < 4.0, "{width}x{height}, gop {gop}: mean difference {worst}");
     }

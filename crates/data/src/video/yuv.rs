@@ -112,19 +112,138 @@ impl Matrix {
     }
 }
 
+/// How a stream's YUV is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Colour {
+    /// Code of the matrix (ITU-T H.273, table 4); 2 is unspecified.
+    pub matrix: u8,
+    /// Whether luma reaches from 0 to 255 instead of 16 to 235.
+    pub full_range: bool,
+}
+
+impl Default for Colour {
+    fn default() -> Self {
+        Self { matrix: 2, full_range: false }
+    }
+}
+
 /// Converts a decoded picture into `rgb` `[height, width, 3]`.
 pub(super) fn to_rgb(picture: &Picture, rgb: &mut [u8]) -> Result<(), String> {
-    let (width, height) = (picture.width() as usize, picture.height() as usize);
+    // The accessors panic on reserved codes, which a damaged stream may hold.
+    let colour = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| Colour {
+        matrix: picture.matrix_coefficients() as u8,
+        full_range: picture.color_range() as u8 == 1,
+    }));
+    let layout = picture.pixel_layout();
+    // Grey pictures have no chroma planes; luma stands in and is never read as chroma.
+    let chroma =
+        |c| picture.plane(if layout == PixelLayout::I400 { PlanarImageComponent::Y } else { c });
+    let y = picture.plane(PlanarImageComponent::Y);
+    let (u, v) = (chroma(PlanarImageComponent::U), chroma(PlanarImageComponent::V));
+    let planes = Planes {
+        layout,
+        y: &y,
+        u: &u,
+        v: &v,
+        stride_y: picture.stride(PlanarImageComponent::Y) as usize,
+        stride_c: picture.stride(PlanarImageComponent::U) as usize,
+    };
+    let size = (picture.width() as usize, picture.height() as usize);
+    convert(&planes, size, picture.bit_depth(), colour.unwrap_or_default(), rgb)
+}
+
+/// A picture as planes without padding, 8 bits a value or up to 16 in two bytes (little endian).
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RawPicture<'a> {
+    pub width: usize,
+    pub height: usize,
+    layout: PixelLayout,
+    /// Bits a value.
+    pub depth: usize,
+    colour: Colour,
+    data: &'a [u8],
+}
+
+impl<'a> RawPicture<'a> {
+    /// A picture of the pixel format that ffmpeg tags `tag`.
+    pub fn new(
+        tag: [u8; 4],
+        width: usize,
+        height: usize,
+        colour: Colour,
+        data: &'a [u8],
+    ) -> Result<Self, String> {
+        // Chroma's log2 width and height stand in the third byte of the tags of deep formats.
+        let (layout, depth) = match &tag {
+            b"I420" | b"IYUV" | b"YV12" => (PixelLayout::I420, 8),
+            b"Y42B" | b"422P" | b"P422" => (PixelLayout::I422, 8),
+            b"444P" => (PixelLayout::I444, 8),
+            b"Y800" | b"Y8  " | b"GREY" => (PixelLayout::I400, 8),
+            [b'Y', b'3', 11, depth @ 9..=16] => (PixelLayout::I420, usize::from(*depth)),
+            [b'Y', b'3', 10, depth @ 9..=16] => (PixelLayout::I422, usize::from(*depth)),
+            [b'Y', b'3', 0, depth @ 9..=16] => (PixelLayout::I444, usize::from(*depth)),
+            [b'Y', b'1', 0, depth @ 9..=16] => (PixelLayout::I400, usize::from(*depth)),
+            _ => {
+                let tag = tag.escape_ascii();
+                return Err(format!("pictures of pixel format `{tag}` are not read"));
+            }
+        };
+        let picture = Self { width, height, layout, depth, colour, data };
+        let (cw, ch) = picture.chroma();
+        let bytes = if depth == 8 { 1 } else { 2 };
+        let expected = width
+            .checked_mul(height)
+            .and_then(|luma| cw.checked_mul(ch)?.checked_mul(2)?.checked_add(luma))
+            .and_then(|values| values.checked_mul(bytes));
+        if expected != Some(data.len()) || width == 0 || height == 0 {
+            return Err(format!("{} bytes are no picture of {width}x{height}", data.len()));
+        }
+        Ok(picture)
+    }
+
+    /// Width and height of a chroma plane.
+    fn chroma(&self) -> (usize, usize) {
+        match self.layout {
+            PixelLayout::I420 => (self.width.div_ceil(2), self.height.div_ceil(2)),
+            PixelLayout::I422 => (self.width.div_ceil(2), self.height),
+            PixelLayout::I444 => (self.width, self.height),
+            PixelLayout::I400 => (0, 0),
+        }
+    }
+
+    /// Converts into `rgb` `[height, width, 3]`.
+    pub fn to_rgb(&self, rgb: &mut [u8]) -> Result<(), String> {
+        let bytes = if self.depth == 8 { 1 } else { 2 };
+        let (cw, ch) = self.chroma();
+        let (y, chroma) = self.data.split_at(self.width * self.height * bytes);
+        let (u, v) = chroma.split_at(cw * ch * bytes);
+        let (stride_y, stride_c) = (self.width * bytes, cw * bytes);
+        let planes = Planes { layout: self.layout, y, u, v, stride_y, stride_c };
+        convert(&planes, (self.width, self.height), self.depth, self.colour, rgb)
+    }
+
+    /// Luma `[height, width]` as it was coded, 0 to 2^depth - 1.
+    pub fn luma(&self) -> Vec<u16> {
+        let pixels = self.width * self.height;
+        if self.depth == 8 {
+            return self.data.iter().take(pixels).map(|&v| v.into()).collect();
+        }
+        let pairs = self.data.chunks_exact(2).take(pixels);
+        pairs.map(|v| u16::from_le_bytes([v[0], v[1]])).collect()
+    }
+}
+
+fn convert(
+    planes: &Planes<'_>,
+    (width, height): (usize, usize),
+    depth: usize,
+    colour: Colour,
+    rgb: &mut [u8],
+) -> Result<(), String> {
     if rgb.len() != width * height * 3 {
         return Err(format!("picture is {width}x{height}, buffer holds {} bytes", rgb.len()));
     }
-    // The accessors panic on reserved codes, which a damaged stream may hold.
-    let colour = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        (picture.matrix_coefficients() as u8, picture.color_range() as u8 == 1)
-    }));
-    let (code, full) = colour.unwrap_or((2, false));
-    let depth = picture.bit_depth();
-    let planes = Planes::of(picture);
+    let (code, full) = (colour.matrix, colour.full_range);
     if code == 0 && planes.layout == PixelLayout::I444 {
         for row in 0..height {
             for col in 0..width {
@@ -138,9 +257,9 @@ pub(super) fn to_rgb(picture: &Picture, rgb: &mut [u8]) -> Result<(), String> {
     let matrix = Matrix::of(code, full);
     if depth == 8 && planes.layout == PixelLayout::I420 {
         let view = View420 {
-            y: &planes.y,
-            u: &planes.u,
-            v: &planes.v,
+            y: planes.y,
+            u: planes.u,
+            v: planes.v,
             stride_y: planes.stride_y,
             stride_c: planes.stride_c,
         };
@@ -364,32 +483,16 @@ fn convert_420_any(matrix: &Matrix, planes: &View420<'_>, width: usize, rgb: &mu
     }
 }
 
-struct Planes {
+struct Planes<'a> {
     layout: PixelLayout,
-    y: re_rav1d::Plane,
-    u: re_rav1d::Plane,
-    v: re_rav1d::Plane,
+    y: &'a [u8],
+    u: &'a [u8],
+    v: &'a [u8],
     stride_y: usize,
     stride_c: usize,
 }
 
-impl Planes {
-    fn of(picture: &Picture) -> Self {
-        let layout = picture.pixel_layout();
-        // Grey pictures have no chroma planes; luma stands in and is never read as chroma.
-        let chroma = |c| {
-            picture.plane(if layout == PixelLayout::I400 { PlanarImageComponent::Y } else { c })
-        };
-        Self {
-            layout,
-            y: picture.plane(PlanarImageComponent::Y),
-            u: chroma(PlanarImageComponent::U),
-            v: chroma(PlanarImageComponent::V),
-            stride_y: picture.stride(PlanarImageComponent::Y) as usize,
-            stride_c: picture.stride(PlanarImageComponent::U) as usize,
-        }
-    }
-
+impl Planes<'_> {
     /// The three components of a pixel, scaled to 8 bits.
     fn at(&self, row: usize, col: usize, depth: usize) -> [i32; 3] {
         let read = |plane: &[u8], stride: usize, row: usize, col: usize| {
@@ -406,12 +509,12 @@ impl Planes {
             PixelLayout::I420 => (row / 2, col / 2),
             PixelLayout::I422 => (row, col / 2),
             PixelLayout::I444 => (row, col),
-            PixelLayout::I400 => return [read(&self.y, self.stride_y, row, col), 128, 128],
+            PixelLayout::I400 => return [read(self.y, self.stride_y, row, col), 128, 128],
         };
         [
-            read(&self.y, self.stride_y, row, col),
-            read(&self.u, self.stride_c, crow, ccol),
-            read(&self.v, self.stride_c, crow, ccol),
+            read(self.y, self.stride_y, row, col),
+            read(self.u, self.stride_c, crow, ccol),
+            read(self.v, self.stride_c, crow, ccol),
         ]
     }
 }

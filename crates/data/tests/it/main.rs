@@ -3,6 +3,7 @@
 
 mod arrays;
 mod bad_input;
+mod codecs;
 mod common;
 mod crash;
 mod curate;
@@ -10,8 +11,8 @@ mod doctor;
 mod edit;
 mod export;
 mod foreign;
-mod loading;
 mod image;
+mod loading;
 mod log_episodes;
 mod logs;
 mod logs_oracle;

@@ -91,21 +91,22 @@ fn judge(python: &Path, root: &Path, camera: &str, keys: &[&str], pictures: bool
     answer["mean_difference"].as_f64().unwrap()
 }
 
+/// Features that the synthetic recordings have.
+const RECORDED: &[&str] =
+    &["observation.state", "action", "next.reward", "observation.grid", "timestamp", "frame_index"];
+
+/// [`judge`] of a synthetic recording; `None` without LeRobot.
+pub fn judge_recording(root: &Path) -> Option<f64> {
+    Some(judge(&python()?, root, "observation.images.front", RECORDED, true))
+}
+
 #[test]
 fn lerobot_reads_every_value_that_we_record() {
     let Some(python) = python() else { return };
     let home = tempfile::tempdir().unwrap();
     let root = home.path().join("set");
     record(&root, &[40, 9, 65], 2);
-    let keys = [
-        "observation.state",
-        "action",
-        "next.reward",
-        "observation.grid",
-        "timestamp",
-        "frame_index",
-    ];
-    let off = judge(&python, &root, "observation.images.front", &keys, true);
+    let off = judge(&python, &root, "observation.images.front", RECORDED, true);
     println!("pictures differ by {off:.3} levels");
     assert!(off < 1.5, "pictures differ by {off} levels");
 }

@@ -45,6 +45,7 @@ pub fn run(app: &App<'_>, command: &DataCommand) -> Result<()> {
                 robot_type: how.robot.clone(),
                 rename: how.rename.clone(),
                 map: how.map.clone(),
+                video: how.video.settings().unwrap_or_default(),
                 drop_streams: how.drop_streams,
                 threads: app.config.threads,
                 ..ImportOptions::default()
@@ -102,10 +103,14 @@ pub fn run(app: &App<'_>, command: &DataCommand) -> Result<()> {
         }
         DataCommand::Judge { path, out } => curate::judge(app, path, out.as_deref()),
         DataCommand::Measures => curate::measures(app),
-        DataCommand::Process { source, target, rules, held_out, seed, overwrite } => {
+        DataCommand::Process { source, target, rules, video, held_out, seed, overwrite } => {
             free(target, *overwrite)?;
-            let options =
-                ProcessOptions { held_out: *held_out, seed: *seed, ..curate::options(rules) };
+            let options = ProcessOptions {
+                held_out: *held_out,
+                seed: *seed,
+                video: video.settings(),
+                ..curate::options(rules)
+            };
             curate::process(app, source, target, &options)
         }
         DataCommand::Annotate { source, target, from, overwrite, .. } => {

@@ -6,7 +6,7 @@ use embody_core::{
     Batch, BatchSource, ContentHash, DataView, Observations, Policy, Result, VecEnv, derive_seed,
     hash_tree,
 };
-use embody_data::Dataset;
+use embody_data::{Dataset, VideoSettings};
 use embody_learn::{EvalResult, Latency, PolicyOptions};
 use embody_platform::{Step, StepContext, StepKind, StepOutput};
 use embody_sim::{EnvOptions, ExpertOptions};
@@ -140,6 +140,7 @@ impl StepKind for Eval {
                 seeds,
                 record_to: &ctx.dir.join(DATASET),
                 parameters: self.resolve(ctx.step)?,
+                video: VideoSettings::default(),
                 threads: ctx.threads,
             },
             ctx.task,

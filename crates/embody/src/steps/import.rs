@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use embody_core::{ContentHash, Result};
-use embody_data::{Dataset, ImportOptions, ImportReport};
+use embody_data::{Dataset, ImportOptions, ImportReport, VideoSettings};
 use embody_platform::store::StoreUrl;
 use embody_platform::{Step, StepContext, StepKind, StepOutput};
 use serde::{Deserialize, Serialize};
@@ -39,6 +39,9 @@ struct Params {
     /// For message logs: the mapping from topics to features.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     map: Option<PathBuf>,
+    /// How video is encoded where it has to be: codec, gop, quantiser, speed, crf, preset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    video: Option<VideoSettings>,
 }
 
 /// What came out.
@@ -81,7 +84,7 @@ impl StepKind for Import {
 
     fn about(&self) -> &'static str {
         "import a recording (LeRobot, RLDS, HDF5, Zarr; message logs with map): path (or an address of a \
-         store), fps, task, robot, rename, map"
+         store), fps, task, robot, rename, map, video"
     }
 
     fn version(&self) -> u32 {
@@ -111,7 +114,7 @@ impl StepKind for Import {
     }
 
     fn run(&self, ctx: &StepContext<'_>) -> Result<StepOutput> {
-        let Params { path, fps, task, robot, rename, map } = params(ctx.step)?;
+        let Params { path, fps, task, robot, rename, map, video } = params(ctx.step)?;
         let target = ctx.dir.join(DATASET);
         let options = ImportOptions {
             fps,
@@ -119,6 +122,7 @@ impl StepKind for Import {
             robot_type: robot,
             rename,
             map,
+            video: video.unwrap_or_default(),
             threads: ctx.threads,
             ..ImportOptions::default()
         };

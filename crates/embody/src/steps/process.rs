@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use embody_core::{ContentHash, Error, Result};
 use embody_data::{
     Dataset, DecodeCheck, DroppedEpisode, Finding, HELD_OUT, ProcessOptions, Severity,
-    ValidateOptions,
+    ValidateOptions, VideoSettings,
 };
 use embody_platform::{Step, StepContext, StepInput, StepKind, StepOutput};
 use serde::{Deserialize, Serialize};
@@ -52,6 +52,9 @@ struct Params {
     /// Expression that gives each episode's sampling weight.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     weight: Option<String>,
+    /// Encode video anew: codec, gop, quantiser, speed, crf, preset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    video: Option<VideoSettings>,
     /// Cut idle frames off both ends of episodes.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     trim_idle: bool,
@@ -121,7 +124,7 @@ impl StepKind for Process {
 
     fn about(&self) -> &'static str {
         "check a dataset, drop failed and idle episodes, split by episode: dataset, decode, \
-         drop_failed, max_idle_fraction, min_frames, held_out, keep, weight, trim_idle"
+         drop_failed, max_idle_fraction, min_frames, held_out, keep, weight, trim_idle, video"
     }
 
     fn version(&self) -> u32 {
@@ -158,6 +161,7 @@ impl StepKind for Process {
             held_out: params.held_out,
             keep: params.keep,
             weight: params.weight,
+            video: params.video,
             trim_idle: params.trim_idle,
             seed: ctx.seed,
             ..Default::default()

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use embody_core::{Error, Result, derive_seed};
+use embody_data::VideoSettings;
 use embody_platform::{Step, StepContext, StepKind, StepOutput};
 use embody_sim::{EnvOptions, ExpertOptions};
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,9 @@ struct Params {
     /// Scale of the expert's seeded variation in speed and approach.
     #[serde(default = "default_variation")]
     variation: f64,
+    /// How video is encoded: codec, gop, quantiser, speed, crf, preset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    video: Option<VideoSettings>,
 }
 
 fn default_episodes() -> usize {
@@ -80,7 +84,7 @@ impl StepKind for Record {
     }
 
     fn about(&self) -> &'static str {
-        "record demonstrations by a task's scripted expert: task, episodes, image_size, variation"
+        "record demonstrations by a task's scripted expert: task, episodes, image_size, variation, video"
     }
 
     fn version(&self) -> u32 {
@@ -117,6 +121,7 @@ impl StepKind for Record {
                 seeds,
                 record_to: &ctx.dir.join(DATASET),
                 parameters: self.resolve(ctx.step)?,
+                video: params.video.unwrap_or_default(),
                 threads: ctx.threads,
             },
             ctx.task,

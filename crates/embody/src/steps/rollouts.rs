@@ -48,6 +48,8 @@ pub struct Rollouts<'a> {
     pub record_to: &'a Path,
     /// For the dataset's lineage.
     pub parameters: Value,
+    /// How video is encoded.
+    pub video: VideoSettings,
     /// Encoding threads.
     pub threads: usize,
 }
@@ -67,7 +69,7 @@ pub fn run(rollouts: Rollouts<'_>, task: Task<'_>) -> Result<EvalResult> {
                 fps: spec.control_hz,
                 robot_type: Some(spec.robot_type.clone()),
                 features: features.clone(),
-                video: VideoSettings::default(),
+                video: rollouts.video,
                 threads: rollouts.threads,
                 parameters: rollouts.parameters,
                 origin: None,

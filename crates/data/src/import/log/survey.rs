@@ -286,7 +286,7 @@ impl Stream {
     /// Notes a message; its time by `clock`.
     fn add(&mut self, reader: &mut Reader, clock: Clock, message: Message<'_>) -> i64 {
         if reader.video {
-            if !has_sequence_header(&self.decoder, message.data) {
+            if !begins_video(&self.decoder, message.data) {
                 self.skipped += 1;
                 return message.log_time;
             }
@@ -333,16 +333,19 @@ impl Stream {
     }
 }
 
-/// Whether decoding an AV1 stream can begin at this message: it holds a sequence header (AV1 5.3.2,
-/// OBU type 1). Other formats are refused when their pictures are asked for.
-fn has_sequence_header(decoder: &Decoder, message: &[u8]) -> bool {
+/// Whether decoding a video stream can begin at this message. Formats that are not read are refused when
+/// their pictures are asked for.
+fn begins_video(decoder: &Decoder, message: &[u8]) -> bool {
     let Ok(Tree::Fields(fields)) = decoder.tree(message) else { return true };
     let data = fields.iter().find_map(|(name, value)| match value {
         Tree::Bytes(bytes) if name == "data" => Some(bytes),
         _ => None,
     });
-    let Some(data) = data else { return true };
-    crate::video::obu_types(data).is_none_or(|types| types.contains(&1))
+    let format = fields.iter().find_map(|(name, value)| match value {
+        Tree::Text(text) if name == "format" => Some(text.as_str()),
+        _ => None,
+    });
+    data.is_none_or(|data| crate::video::begins_stream(format.unwrap_or("av1"), data))
 }
 
 /// Names of a field's numbers: from the definition where it is a structure, else numbered.

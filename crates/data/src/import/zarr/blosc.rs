@@ -114,7 +114,7 @@ fn read_stream(codec: u8, bytes: &[u8], out: &mut [u8]) -> Result<(), String> {
             size
         }
         4 => {
-            let decoder = ruzstd::decoding::StreamingDecoder::new(bytes);
+            let decoder = zstd::stream::read::Decoder::with_buffer(bytes);
             let mut decoder = decoder.map_err(|e| format!("damaged zstd: {e}"))?;
             decoder.read_exact(out).map_err(|e| format!("damaged zstd: {e}"))?;
             size

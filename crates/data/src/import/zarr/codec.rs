@@ -55,7 +55,7 @@ impl Codec {
             Self::Zlib => all(flate2::read::ZlibDecoder::new(bytes), expected, "zlib"),
             Self::Gzip => all(flate2::read::MultiGzDecoder::new(bytes), expected, "gzip"),
             Self::Zstd => {
-                let decoder = ruzstd::decoding::StreamingDecoder::new(bytes);
+                let decoder = zstd::stream::read::Decoder::with_buffer(bytes);
                 all(decoder.map_err(|e| format!("damaged zstd: {e}"))?, expected, "zstd")
             }
             Self::Lz4 => {
