@@ -10,6 +10,7 @@ mod doctor;
 mod edit;
 mod export;
 mod foreign;
+mod loading;
 mod image;
 mod log_episodes;
 mod logs;
