@@ -8,6 +8,6 @@ mod help;
 mod mixtures;
 mod recipes;
 mod robustness;
-mod stores;
 mod serve;
+mod stores;
 mod view;
