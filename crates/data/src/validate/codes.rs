@@ -65,13 +65,13 @@ pub(super) const CODES: &[(&str, &str)] = &[
         "non-finite-value",
         "training on it gives nothing; embody data process leaves such episodes out",
     ),
+    ("picture-size", "it can't be used beside the others; correct the shape in meta/info.json"),
+    ("picture-unreadable", "the frame has no picture; record, copy or download the file again"),
     (
         "row-count",
         "rows belong to no episode, or are missing; embody data repair keeps what belongs \
       together",
     ),
-    ("picture-size", "it can't be used beside the others; correct the shape in meta/info.json"),
-    ("picture-unreadable", "the frame has no picture; record, copy or download the file again"),
     (
         "rows-unreadable",
         "the file is damaged; copy or download it again, or go on without its \
