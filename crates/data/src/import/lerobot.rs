@@ -185,7 +185,12 @@ pub(crate) fn copy_changed(
     }
     let stats = episode_stats(dataset, episode, frames.clone())?;
     let annotations = from.annotations.within(&frames);
-    let mut labels = Labels { tasks, frame_tasks, outcome: from.outcome.clone(), annotations };
+    let mut outcome = from.outcome.clone();
+    if let Some(simulation) = outcome.simulation.as_mut().filter(|_| frames.start > 0) {
+        // It no longer begins where the simulation began.
+        (simulation.qpos, simulation.qvel, simulation.ctrl) = Default::default();
+    }
+    let mut labels = Labels { tasks, frame_tasks, outcome, annotations };
     if let Some(relabel) = changes.relabel {
         relabel(&mut labels);
     }
