@@ -6,4 +6,5 @@ mod docs;
 mod help;
 mod recipes;
 mod robustness;
+mod vary;
 mod view;
