@@ -122,6 +122,7 @@ fn what_can_not_be_varied_is_refused() {
     let error = bench.err(&["data", "vary", "nowhere", "out", "--cameras", "0", "--lights", "0"]);
     assert!(error.contains("nowhere"), "{error}");
     let Some(recording) = crate::bench::g1_recording() else { return };
-    let error = bench.err(&["sim", "replay", recording.to_str().unwrap()]);
+    bench.ok(&["data", "import", recording.to_str().unwrap(), "real", "-q"]);
+    let error = bench.err(&["sim", "replay", "real"]);
     assert!(error.contains("does not say how its simulation began"), "{error}");
 }
