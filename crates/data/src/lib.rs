@@ -60,7 +60,7 @@ pub use process::{
 };
 pub use recorder::{FrameValue, LeRobotRecorder, Origin, RecordReport, RecordSpec, RecoverReport};
 pub use repair::{RepairReport, repair};
-pub use source::{DecodeWhen, FrameSource, SourceEpisode, SourceOptions};
+pub use source::{DecodeWhen, FrameSource, Pixels, SourceEpisode, SourceOptions};
 pub use stats::compute_stats;
 pub use validate::{Checked, DecodeCheck, ValidateOptions, ValidationReport, validate};
 pub use versions::{Manifest, StoredFile, Versions};

@@ -7,6 +7,7 @@
 mod cache;
 mod gather;
 mod live;
+mod pixels;
 mod resize;
 
 use std::path::{Path, PathBuf};
@@ -26,6 +27,8 @@ use crate::format::RESERVED;
 use cache::Pictures;
 use gather::{gather, gather_pictures};
 use live::Live;
+pub use pixels::Pixels;
+use pixels::{Scale, rooms};
 pub(crate) use resize::Resizer;
 
 /// What to read, and how.
@@ -48,6 +51,8 @@ pub struct SourceOptions {
     pub max_memory_bytes: u64,
     /// When pictures are decoded.
     pub decode: DecodeWhen,
+    /// What their pixels come out as.
+    pub pixels: Pixels,
 }
 
 /// When pictures are decoded.
@@ -82,6 +87,8 @@ pub struct FrameSource {
     episode_of: Vec<u32>,
     tables: IndexMap<String, Column>,
     pictures: IndexMap<String, Pictures>,
+    /// How pixels become floats; bytes where `None`.
+    scale: Option<Scale>,
     windows: IndexMap<String, Vec<i64>>,
     tasks: Vec<Vec<String>>,
     pool: rayon::ThreadPool,
@@ -103,6 +110,7 @@ impl FrameSource {
         let dataset = Arc::new(Dataset::open(root)?);
         let range = dataset.split(options.split.as_deref())?;
         let features = chosen(&dataset, options)?;
+        let scale = scale(options.pixels)?;
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(options.threads)
             .build()
@@ -144,6 +152,7 @@ impl FrameSource {
             episode_of,
             tables,
             pictures,
+            scale,
             windows: options.windows.clone(),
             tasks,
             pool,
@@ -237,10 +246,11 @@ impl FrameSource {
     fn pictures(
         &self,
         pictures: &Pictures,
-        bytes: usize,
+        values: usize,
         rows: &[usize],
         to: &mut ArrayData,
     ) -> Result<()> {
+        let mut rooms = rooms(to, self.scale.as_ref(), (rows.len(), values));
         let decoded: &[u8] = match pictures {
             Pictures::Ram(bytes) => bytes,
             Pictures::File(map) => map,
@@ -252,10 +262,10 @@ impl FrameSource {
                         (episode.episode, row - episode.frames.start)
                     })
                     .collect();
-                return live.gather(&self.pool, &frames, to);
+                return live.gather(&self.pool, &frames, rooms);
             }
         };
-        gather_pictures(&self.pool, decoded, bytes, rows, to);
+        gather_pictures(&self.pool, decoded, values, rows, &mut rooms);
         Ok(())
     }
 
@@ -283,6 +293,19 @@ impl FrameSource {
             }
         }
     }
+}
+
+/// How pixels become floats, checked.
+fn scale(pixels: Pixels) -> Result<Option<Scale>> {
+    let Pixels::Floats { mean, std } = pixels else { return Ok(None) };
+    if mean.iter().any(|m| !m.is_finite()) || std.iter().any(|s| !s.is_finite() || *s <= 0.0) {
+        return Err(DataError::Request {
+            why: format!("pixels normalised by mean {mean:?} and deviation {std:?}"),
+            hint: "give finite means and deviations above 0, for values in [0, 1]".to_owned(),
+        }
+        .into());
+    }
+    Ok(Some(Scale::new(mean, std)))
 }
 
 /// The features asked for, as they come out.

@@ -446,6 +446,14 @@ pub enum BenchCommand {
         #[arg(long, default_value_t = 5.0)]
         seconds: f64,
     },
+    /// Opening a dataset of many frames and computing its statistics: seconds and memory
+    Scale {
+        /// Folder of the synthetic dataset; written where there is none, about 200 bytes a frame
+        path: PathBuf,
+        /// Its frames, in episodes of 500
+        #[arg(long, default_value_t = 1_000_000)]
+        frames: usize,
+    },
 }
 
 /// Verbs on recipes.

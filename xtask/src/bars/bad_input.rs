@@ -171,7 +171,7 @@ fn cut(file: &Path) -> Result<()> {
 
 fn nan(_: &Bench<'_>, data: &Path) -> Result<()> {
     let frame = NAN_FRAME.to_string();
-    let mut spoil = Command::new(peers::python_with(PYARROW, 9)?);
+    let mut spoil = Command::new(peers::python_with(&[PYARROW], 9)?);
     spoil.args(["-c", SPOIL]).arg(data.join(TABLE)).args(["action", &frame, "5"]);
     sh::attempt("putting a NaN into the action", &mut spoil).map(|_| ())
 }

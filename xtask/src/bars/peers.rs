@@ -7,9 +7,11 @@ use std::process::Command;
 use crate::sh::{self, Context, Fail, Result};
 use crate::workspace;
 
-/// A Python of at least 3.`minor` with that package, in the user's cache.
-pub fn python_with(package: &str, minor: u32) -> Result<PathBuf> {
-    let home = workspace::cache()?.join("python").join(package.replace("==", "-"));
+/// A Python of at least 3.`minor` with those packages, in the user's cache.
+pub fn python_with(packages: &[&str], minor: u32) -> Result<PathBuf> {
+    let package = packages.join(" ");
+    let folder = package.replace("==", "-").replace(' ', "_").replace('*', "x");
+    let home = workspace::cache()?.join("python").join(folder);
     let python = home.join("bin/python");
     let complete = home.join(".complete");
     if complete.is_file() {
@@ -18,13 +20,13 @@ pub fn python_with(package: &str, minor: u32) -> Result<PathBuf> {
     let base = interpreter(minor)?;
     eprintln!("installing {package} into {}", home.display());
     sh::capture(Command::new(base).args(["-m", "venv", "--clear"]).arg(&home))?;
-    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", package];
-    sh::attempt(&format!("pip install {package}"), Command::new(&python).args(pip)).map_err(
-        |fail| {
-            Fail::new(fail.what).hint(format!("install {package} into {} by hand", home.display()))
-        },
-    )?;
-    fs::write(&complete, package).during("write", &complete)?;
+    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
+    let mut install = Command::new(&python);
+    install.args(pip).args(packages);
+    sh::attempt(&format!("pip install {package}"), &mut install).map_err(|fail| {
+        Fail::new(fail.what).hint(format!("install {package} into {} by hand", home.display()))
+    })?;
+    fs::write(&complete, &package).during("write", &complete)?;
     Ok(python)
 }
 
@@ -32,7 +34,7 @@ pub fn python_with(package: &str, minor: u32) -> Result<PathBuf> {
 pub fn lerobot() -> Result<PathBuf> {
     match std::env::var_os("EMBODY_LEROBOT_PYTHON") {
         Some(python) => Ok(python.into()),
-        None => python_with("lerobot==0.6.1", 12),
+        None => python_with(&["lerobot==0.6.1"], 12),
     }
 }
 

@@ -176,8 +176,12 @@ impl Dataset {
         Ok(out)
     }
 
-    /// Decodes frames and hands each to `take` with its position in `frames`, in decoding order.
-    pub(crate) fn visit_frames(
+    /// Decodes frames and hands each to `take` with its position in `frames`, in decoding order, as
+    /// RGB `[height, width, 3]`; nothing is allocated for them.
+    ///
+    /// # Errors
+    /// As [`Dataset::decode_frames`], and what `take` returns.
+    pub fn visit_frames(
         &self,
         episode: usize,
         key: &str,

@@ -3,6 +3,8 @@
 use embody_core::ArrayData;
 use rayon::prelude::*;
 
+use super::pixels::Room;
+
 /// Rows of `width` values each.
 pub(super) fn gather(from: &ArrayData, width: usize, rows: &[usize], to: &mut ArrayData) {
     macro_rules! copy {
@@ -28,28 +30,20 @@ pub(super) fn gather(from: &ArrayData, width: usize, rows: &[usize], to: &mut Ar
     }
 }
 
-/// Pictures of `frame` bytes each; large batches are copied on all threads.
+/// Decoded pictures of `frame` bytes each, by row; large batches are copied on all threads.
 pub(super) fn gather_pictures(
     pool: &rayon::ThreadPool,
     from: &[u8],
     frame: usize,
     rows: &[usize],
-    to: &mut ArrayData,
+    rooms: &mut [Room<'_>],
 ) {
-    if !matches!(to, ArrayData::U8(_)) {
-        *to = ArrayData::U8(Vec::new());
-    }
-    let ArrayData::U8(to) = to else { return };
-    to.resize(rows.len() * frame, 0);
-    let copy = |(to, &row): (&mut [u8], &usize)| {
-        to.copy_from_slice(&from[row * frame..(row + 1) * frame]);
+    let put = |(room, &row): (&mut Room<'_>, &usize)| {
+        room.put(&from[row * frame..(row + 1) * frame]);
     };
-    if frame == 0 {
-        return;
-    }
-    if to.len() < 4 << 20 {
-        to.chunks_exact_mut(frame).zip(rows).for_each(copy);
+    if frame * rows.len() < 4 << 20 {
+        rooms.iter_mut().zip(rows).for_each(put);
     } else {
-        pool.install(|| to.par_chunks_exact_mut(frame).zip(rows).for_each(copy));
+        pool.install(|| rooms.par_iter_mut().zip(rows).for_each(put));
     }
 }

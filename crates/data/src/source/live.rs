@@ -6,10 +6,11 @@
 
 use std::sync::Arc;
 
-use embody_core::{ArrayData, Result};
+use embody_core::Result;
 use rayon::prelude::*;
 
 use super::Resizer;
+use super::pixels::Room;
 use crate::dataset::Dataset;
 
 /// One camera of a dataset.
@@ -26,48 +27,55 @@ struct Wanted<'a> {
     frame: usize,
     /// Sample of the key frame before it.
     key_frame: usize,
-    out: &'a mut [u8],
+    room: Room<'a>,
 }
 
 impl Live {
-    /// Decodes `(episode, frame)`s into `[frames, height, width, 3]`.
+    /// Decodes `(episode, frame)`s into a room each.
     pub fn gather(
         &self,
         pool: &rayon::ThreadPool,
         frames: &[(usize, usize)],
-        to: &mut ArrayData,
+        rooms: Vec<Room<'_>>,
     ) -> Result<()> {
-        if !matches!(to, ArrayData::U8(_)) {
-            *to = ArrayData::U8(Vec::new());
-        }
-        let ArrayData::U8(to) = to else { return Ok(()) };
-        let bytes = self.size.0 * self.size.1 * 3;
-        to.resize(frames.len() * bytes, 0);
         let mut wanted = Vec::with_capacity(frames.len());
-        for (&(episode, frame), out) in frames.iter().zip(to.chunks_exact_mut(bytes.max(1))) {
+        for (&(episode, frame), room) in frames.iter().zip(rooms) {
             let key_frame = self.dataset.key_sample(episode, &self.key, frame)?;
-            wanted.push(Wanted { episode, frame, key_frame, out });
+            wanted.push(Wanted { episode, frame, key_frame, room });
         }
         wanted.sort_by_key(|w| (w.episode, w.frame));
-        let groups: Vec<&mut [Wanted<'_>]> = wanted
+        let mut groups: Vec<&mut [Wanted<'_>]> = wanted
             .chunk_by_mut(|a, b| (a.episode, a.key_frame) == (b.episode, b.key_frame))
             .collect();
+        // One group needs no other thread: callers that read frame by frame keep their own decoder.
+        if let [group] = groups.as_mut_slice() {
+            return self.decode(group);
+        }
         pool.install(|| groups.into_par_iter().try_for_each(|group| self.decode(group)))
     }
 
     /// Decodes one group; a frame that is wanted several times is decoded once.
     fn decode(&self, group: &mut [Wanted<'_>]) -> Result<()> {
         let shape = &self.dataset.info().features[&self.key].shape;
-        let mut resizer = Resizer::new((shape[0], shape[1]), self.size);
+        let recorded = (shape[0], shape[1]);
+        let mut resizing = (recorded != self.size)
+            .then(|| (Resizer::new(recorded, self.size), vec![0; self.size.0 * self.size.1 * 3]));
         let Some(episode) = group.first().map(|w| w.episode) else { return Ok(()) };
         let mut distinct: Vec<&mut [Wanted<'_>]> =
             group.chunk_by_mut(|a, b| a.frame == b.frame).collect();
         let frames: Vec<usize> = distinct.iter().map(|same| same[0].frame).collect();
         self.dataset.visit_frames(episode, &self.key, &frames, &mut |position, rgb| {
-            if let Some((first, others)) = distinct[position].split_first_mut() {
-                resizer.resize(rgb, first.out);
-                others.iter_mut().for_each(|other| other.out.copy_from_slice(first.out));
+            let Some((first, others)) = distinct[position].split_first_mut() else {
+                return Ok(());
+            };
+            match &mut resizing {
+                None => first.room.put(rgb),
+                Some((resizer, small)) => {
+                    resizer.resize(rgb, small);
+                    first.room.put(small);
+                }
             }
+            others.iter_mut().for_each(|other| other.room.copy(&first.room));
             Ok(())
         })
     }

@@ -199,41 +199,6 @@ fn lerobot_reads_what_we_edit() {
     assert!(off < 1.5, "pictures differ by {off} levels");
 }
 
-/// The bar: deleting 2 of 93 episodes in shared video files, against LeRobot's own `delete_episodes`
-/// on the same folder. Minutes of encoding, so only where `EMBODY_BARS` is set.
-#[test]
-fn deleting_is_fifty_times_as_fast_as_lerobot() {
-    let Some(python) = python() else { return };
-    let Some(source) = shared_data("unitree-g1-bottle") else { return };
-    if std::env::var_os("EMBODY_BARS").is_none() {
-        println!("skipped: EMBODY_BARS is not set");
-        return;
-    }
-    let home = tempfile::tempdir().unwrap();
-    let path = |name: &str| home.path().join(name);
-    let episodes = (0..93).map(|e| e % 12).collect();
-    let options = ImportOptions { episodes: Some(episodes), ..Default::default() };
-    with_task(|t| import(&source, &path("set"), options, t).unwrap());
-    let start = std::time::Instant::now();
-    let report =
-        with_task(|t| embody_data::delete(&path("set"), &path("ours"), &[20, 60], t).unwrap());
-    let ours = start.elapsed().as_secs_f64();
-    assert_eq!(report.episodes, 91);
-    let (set, theirs) = (path("set"), path("theirs"));
-    let answer =
-        run(&python, "delete_theirs.py", &[&set, &theirs, Path::new("20"), Path::new("60")]);
-    assert_eq!(answer["episodes"], 91);
-    let theirs = answer["seconds"].as_f64().unwrap();
-    println!(
-        "delete 2 of 93 episodes, {} frames: ours {ours:.2} s ({} video files taken over), LeRobot \
-         {theirs:.1} s: {:.0} times",
-        report.frames,
-        report.files_kept,
-        theirs / ours
-    );
-    assert!(theirs >= 50.0 * ours, "only {:.1} times", theirs / ours);
-}
-
 #[test]
 fn statistics_equal_lerobots_where_those_are_exact() {
     let Some(python) = python() else { return };

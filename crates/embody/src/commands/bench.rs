@@ -1,13 +1,16 @@
 //! `embody bench`: what this machine reaches, in the units in which others state theirs.
 
+mod scale;
+
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use embody_core::{ArrayData, Batch, BatchSource, Result};
-use embody_data::{Dataset, DecodeWhen, FrameSource, SourceOptions};
+use embody_core::{Batch, BatchSource, Error, Result};
+use embody_data::{Dataset, DecodeWhen, FrameSource, Pixels, SourceOptions};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
+use serde_json::json;
 
 use crate::App;
 use crate::cli::BenchCommand;
@@ -25,10 +28,17 @@ const STD: [f32; 3] = [0.229, 0.224, 0.225];
 /// # Errors
 /// When the dataset can't be read.
 pub fn run(app: &App<'_>, command: &BenchCommand) -> Result<()> {
-    let BenchCommand::Data { path, seconds } = command;
+    let (path, seconds) = match command {
+        BenchCommand::Data { path, seconds } => (path, seconds),
+        BenchCommand::Scale { path, frames } => {
+            let measured = scale::run(app, path, *frames)?;
+            print_data(&if app.json { json!(measured).to_string() } else { measured.to_string() });
+            return Ok(());
+        }
+    };
     let rows = data(app, path, Duration::from_secs_f64(*seconds))?;
     if app.json {
-        print_data(&serde_json::json!(rows).to_string());
+        print_data(&json!(rows).to_string());
         return Ok(());
     }
     for Row { what, threads, per_second } in rows {
@@ -51,13 +61,15 @@ fn data(app: &App<'_>, path: &Path, time: Duration) -> Result<Vec<Row>> {
         threads: 1,
         per_second: bare_decoding(app, path, time)?,
     }];
+    let floats = Pixels::Floats { mean: MEAN, std: STD };
     for threads in [1, 2] {
-        for (what, batch, floats) in [
-            ("random frames, each with 50 actions, u8", 1, false),
-            ("random frames, each with 50 actions, f32", 1, true),
-            ("shuffled batches of 32, each with 50 actions, f32", BATCH, true),
+        for (what, batch, pixels) in [
+            ("random frames, each with 50 actions, u8", 1, Pixels::Bytes),
+            ("random frames, each with 50 actions, f32", 1, floats),
+            ("shuffled batches of 32, each with 50 actions, u8", BATCH, Pixels::Bytes),
+            ("shuffled batches of 32, each with 50 actions, f32", BATCH, floats),
         ] {
-            let per_second = reading(app, path, time, (threads, batch, floats))?;
+            let per_second = reading(app, path, time, (threads, batch, pixels))?;
             rows.push(Row { what, threads, per_second });
         }
     }
@@ -83,25 +95,56 @@ fn bare_decoding(app: &App<'_>, path: &Path, time: Duration) -> Result<f64> {
     rate(app, time, || {
         let episode = rng.random_range(0..dataset.episodes().len());
         let frame = rng.random_range(0..dataset.episodes()[episode].length);
-        dataset.decode_frames(episode, &key, &[frame]).map(|frames| frames.len())
+        let mut count = 0;
+        dataset.visit_frames(episode, &key, &[frame], &mut |_, rgb| {
+            std::hint::black_box(rgb);
+            count += 1;
+            Ok(())
+        })?;
+        Ok(count)
     })
 }
 
+/// Single frames are read by `threads` readers at once, each on its own; batches by one reader whose
+/// source decodes on `threads` threads.
 fn reading(
     app: &App<'_>,
     path: &Path,
     time: Duration,
-    (threads, batch, floats): (usize, usize, bool),
+    (threads, batch, pixels): (usize, usize, Pixels),
 ) -> Result<f64> {
     let mut options =
-        SourceOptions { threads, decode: DecodeWhen::Reading, ..SourceOptions::default() };
+        SourceOptions { threads, pixels, decode: DecodeWhen::Reading, ..SourceOptions::default() };
     if Dataset::open(path)?.info().features.contains_key("action") {
         options.windows.insert("action".to_owned(), (0..WINDOW).collect());
     }
     let source = FrameSource::open(path, &options, app.task)?;
-    let mut rng = ChaCha8Rng::seed_from_u64(0);
+    let readers = if batch == 1 { threads } else { 1 };
+    std::thread::scope(|scope| {
+        let readers: Vec<_> = (0..readers)
+            .map(|reader| {
+                let source = &source;
+                scope.spawn(move || read_shuffled(app, source, batch, reader as u64, time))
+            })
+            .collect();
+        let mut sum = 0.0;
+        for reader in readers {
+            sum += reader.join().map_err(|_| Error::new("a reader panicked"))??;
+        }
+        Ok(sum)
+    })
+}
+
+fn read_shuffled(
+    app: &App<'_>,
+    source: &FrameSource,
+    batch: usize,
+    seed: u64,
+    time: Duration,
+) -> Result<f64> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut order: Vec<usize> = Vec::new();
-    let (mut out, mut normalised) = (Batch::default(), Vec::new());
+    let mut out = Batch::default();
     rate(app, time, || {
         if order.len() < batch {
             order = (0..source.len()).collect();
@@ -111,35 +154,7 @@ fn reading(
         }
         let indices = order.split_off(order.len() - batch.min(order.len()));
         source.batch(&indices, &mut out)?;
-        if floats {
-            normalise(&out, threads, &mut normalised);
-        }
+        std::hint::black_box(&out);
         Ok(indices.len())
     })
-}
-
-/// Pixels as a network reads them.
-fn normalise(batch: &Batch, threads: usize, out: &mut Vec<f32>) {
-    let table: [[f32; 256]; 3] =
-        std::array::from_fn(|c| std::array::from_fn(|v| (v as f32 / 255.0 - MEAN[c]) / STD[c]));
-    for array in batch.arrays.values() {
-        let ArrayData::U8(pixels) = &array.data else { continue };
-        out.resize(pixels.len(), 0.0);
-        let share = (pixels.len() / 3).div_ceil(threads).max(1) * 3;
-        std::thread::scope(|scope| {
-            for (from, to) in pixels.chunks(share).zip(out.chunks_mut(share)) {
-                let table = &table;
-                scope.spawn(move || {
-                    let (from, _) = from.as_chunks::<3>();
-                    let (to, _) = to.as_chunks_mut::<3>();
-                    for (pixel, value) in from.iter().zip(to) {
-                        for c in 0..3 {
-                            value[c] = table[c][usize::from(pixel[c])];
-                        }
-                    }
-                });
-            }
-        });
-    }
-    std::hint::black_box(out);
 }
