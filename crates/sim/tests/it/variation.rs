@@ -147,7 +147,7 @@ fn carried_demonstrations_succeed_and_threads_change_no_bit() {
     let wanted = options(4, Some(PLACED));
     let (made, report) = vary(&mut env(&assets, 16, 2, None), &sources, &wanted);
     assert_eq!((report.wanted, report.made, made.len()), (40, 40, 40));
-    // Measured: 40 of 42 trials. Carrying over is of no use if most trials fail.
+    // Carrying over is of no use if most trials fail.
     assert!(report.trials <= 56, "{report:?}");
     for episode in &made {
         assert!(episode.success);
