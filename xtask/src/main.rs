@@ -7,6 +7,7 @@
 
 mod bars;
 mod demo;
+mod fuzz;
 mod generate;
 mod profile;
 mod setup;
@@ -58,6 +59,8 @@ enum Command {
     Generate,
     /// Measure what the issues ask for: a row per bar
     Bars(bars::Args),
+    /// Feed every parser of foreign bytes damaged input, in turns, and keep count
+    Fuzz(fuzz::Args),
     /// Measure clean builds and the way from an edit to its tests, as a table for CONTRIBUTING.md
     ProfileBuild,
 }
@@ -84,6 +87,7 @@ fn dispatch(workspace: &Workspace, command: Command) -> Result<()> {
         Command::Test { steps, list } => test::run(workspace, &steps, list),
         Command::Generate => generate::run(workspace),
         Command::Bars(args) => bars::run(workspace, &args),
+        Command::Fuzz(args) => fuzz::run(workspace, &args),
         Command::ProfileBuild => profile::run(workspace),
     }
 }

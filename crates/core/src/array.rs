@@ -53,6 +53,66 @@ pub enum ArrayData {
     Bool(Vec<bool>),
 }
 
+impl ArrayData {
+    /// Copies rows of `width` elements each to `to`, whose memory is used again where it is of the
+    /// same type.
+    ///
+    /// # Panics
+    /// When a row lies outside.
+    pub fn gather(&self, width: usize, rows: &[usize], to: &mut Self) {
+        macro_rules! copy {
+            ($variant:ident, $from:expr) => {{
+                if !matches!(to, Self::$variant(_)) {
+                    *to = Self::$variant(Vec::new());
+                }
+                if let Self::$variant(to) = to {
+                    to.clear();
+                    to.reserve(rows.len() * width);
+                    for &row in rows {
+                        to.extend_from_slice(&$from[row * width..(row + 1) * width]);
+                    }
+                }
+            }};
+        }
+        match self {
+            Self::U8(v) => copy!(U8, v),
+            Self::F32(v) => copy!(F32, v),
+            Self::F64(v) => copy!(F64, v),
+            Self::I64(v) => copy!(I64, v),
+            Self::Bool(v) => copy!(Bool, v),
+        }
+    }
+
+    /// Writes rows of `width` elements each over the rows `rows` of `to`, which is made of `total`
+    /// rows first where it is of another type or size.
+    ///
+    /// # Panics
+    /// When a row lies outside.
+    pub fn scatter(&self, width: usize, rows: &[usize], total: usize, to: &mut Self) {
+        macro_rules! copy {
+            ($variant:ident, $from:expr, $zero:expr) => {{
+                if !matches!(to, Self::$variant(_)) {
+                    *to = Self::$variant(Vec::new());
+                }
+                if let Self::$variant(to) = to {
+                    to.resize(total * width, $zero);
+                    for (i, &row) in rows.iter().enumerate() {
+                        to[row * width..(row + 1) * width]
+                            .copy_from_slice(&$from[i * width..(i + 1) * width]);
+                    }
+                }
+            }};
+        }
+        match self {
+            Self::U8(v) => copy!(U8, v, 0),
+            Self::F32(v) => copy!(F32, v, 0.0),
+            Self::F64(v) => copy!(F64, v, 0.0),
+            Self::I64(v) => copy!(I64, v, 0),
+            Self::Bool(v) => copy!(Bool, v, false),
+        }
+    }
+}
+
 /// An owned row-major array.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Array {

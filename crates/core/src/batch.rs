@@ -1,12 +1,17 @@
 //! What a trainer asks of a dataset: random access to frames with windows over time.
 
+use std::ops::Range;
+
 use indexmap::IndexMap;
 
-use crate::{Array, Features, Result, StatsMap};
+use crate::{Array, ArrayData, Features, Result, StatsMap};
 
 /// Where a frame stands in its dataset; carried along so that an error can name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct FrameRef {
+    /// Which dataset of a [`crate::Mixture`]; 0 otherwise.
+    #[serde(default)]
+    pub dataset: usize,
     /// Episode index in the dataset.
     pub episode: usize,
     /// Frame index inside the episode.
@@ -27,6 +32,26 @@ pub struct Batch {
     pub frames: Vec<FrameRef>,
 }
 
+impl Batch {
+    /// The rows `rows` of every array, into `out`, whose memory is used again.
+    pub fn copy_rows(&self, rows: Range<usize>, out: &mut Self) {
+        out.frames.clear();
+        out.frames.extend_from_slice(&self.frames[rows.clone()]);
+        out.arrays.retain(|key, _| self.arrays.contains_key(key));
+        for (key, array) in &self.arrays {
+            let width: usize = array.shape.iter().skip(1).product();
+            let empty = || Array { shape: Vec::new(), data: ArrayData::U8(Vec::new()) };
+            let to = out.arrays.entry(key.clone()).or_insert_with(empty);
+            to.shape.clone_from(&array.shape);
+            if let Some(first) = to.shape.first_mut() {
+                *first = rows.len();
+            }
+            let picked: Vec<usize> = rows.clone().collect();
+            array.data.gather(width, &picked, &mut to.data);
+        }
+    }
+}
+
 /// Random access to the frames of one split of a dataset. The order is the trainer's business, so
 /// that resuming needs no state in here.
 pub trait BatchSource: Send + Sync {
@@ -42,6 +67,19 @@ pub trait BatchSource: Send + Sync {
     }
     /// Frames per second of the recording.
     fn fps(&self) -> f64;
+    /// How often frames are drawn: stretches that cover `0..len()` in order, each with the weight of
+    /// one of its frames (0 or more, finite). One stretch says that all are drawn alike.
+    fn weights(&self) -> Vec<(Range<usize>, f64)> {
+        vec![(0..self.len(), 1.0)]
+    }
+    /// Stretches that cover `0..len()` in order and cost little more to read whole than in part: the
+    /// frames of a video that hang on one key frame. `None` where every frame costs the same.
+    ///
+    /// # Errors
+    /// When the video's index can't be read.
+    fn runs(&self) -> Result<Option<Vec<Range<usize>>>> {
+        Ok(None)
+    }
     /// Collects the frames at `indices` (each `< len()`), in that order, reusing `out`'s memory.
     fn batch(&self, indices: &[usize], out: &mut Batch) -> Result<()>;
 }

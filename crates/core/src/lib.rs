@@ -12,11 +12,16 @@ mod env;
 mod error;
 mod feature;
 mod hash;
+mod loader;
+mod mixture;
 mod policy;
 mod progress;
 mod record;
+mod sampler;
 mod seed;
 mod stats;
+#[cfg(test)]
+mod testing;
 
 pub use array::{Array, ArrayData, ArrayView, DataView};
 pub use batch::{Batch, BatchSource, FrameRef};
@@ -26,8 +31,11 @@ pub use env::{EnvSpec, Observations, VecEnv};
 pub use error::{Error, Hint, IoContext, Result};
 pub use feature::{DType, FeatureSpec, Features, VideoInfo};
 pub use hash::{ContentHash, HashStream, hash_bytes, hash_file, hash_listed, hash_tree};
+pub use loader::{Loader, LoaderOptions};
+pub use mixture::{Mixture, MixtureStats, Portion};
 pub use policy::{Policy, PolicySpec};
 pub use progress::{CancelToken, NoProgress, Progress, ProgressEvent, Task};
 pub use record::{EpisodeOutcome, Recorder, SimulationRecord, VariationRecord};
+pub use sampler::Sampler;
 pub use seed::derive_seed;
 pub use stats::{FeatureStats, StatsMap};

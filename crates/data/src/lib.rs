@@ -14,6 +14,8 @@ mod export;
 mod files;
 mod finding;
 mod format;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 mod import;
 mod inspect;
 mod lineage;
@@ -25,6 +27,7 @@ mod picture;
 mod process;
 mod recorder;
 mod repair;
+mod ring;
 mod source;
 mod stats;
 mod validate;
@@ -34,9 +37,10 @@ mod writer;
 
 pub use annotate::{Annotation, annotate, read_annotations};
 pub use curate::{
-    CameraMeasures, DriftMeasures, EpisodeMeasures, FACTS, Fact, FactName, GripperMeasures,
-    LagMeasures, Look, NearestMeasures, NonFinite, Phase, Plan, PlannedEpisode, Quality, Remark,
-    Segment, Spike, Survey, SurveyOptions, findings, plan, remarks, survey,
+    CameraMeasures, CrossCheck, DriftMeasures, DriftOf, EpisodeMeasures, FACTS, Fact, FactName,
+    GripperMeasures, JudgedEpisode, Judgement, LagMeasures, Look, NearestMeasures, NonFinite,
+    Phase, Plan, PlannedEpisode, Quality, Remark, Segment, Spike, Survey, SurveyOptions, findings,
+    judge, plan, remarks, survey,
 };
 pub use dataset::{
     Annotations, Dataset, Episode, EpisodeTable, RowSpan, SegmentLabel, VideoSpan, detect_format,
@@ -51,7 +55,7 @@ pub use finding::{Finding, Severity};
 pub use format::{FormatVersion, Info};
 pub use import::{ImportOptions, ImportReport, StreamReport, UseReport, import, resample};
 pub use inspect::{ChannelReport, Inspection, LogReport, inspect};
-pub use lineage::{Lineage, lineage};
+pub use lineage::{Lineage, StoreCopy, lineage, portable_lineage, record_store};
 pub use log::{Channel, ClockDrift, Definition, Encoding, Log, LogFormat, Message, Timing};
 pub use mapping::{Clock, Mapping, Method};
 pub use message::{Decoder, Plan as FieldPlan, Tree, Value};
@@ -60,6 +64,7 @@ pub use process::{
 };
 pub use recorder::{FrameValue, LeRobotRecorder, Origin, RecordReport, RecordSpec, RecoverReport};
 pub use repair::{RepairReport, repair};
+pub use ring::{BatchRing, Layout, RING_PROTOCOL, SlotArray};
 pub use source::{DecodeWhen, FrameSource, Pixels, SourceEpisode, SourceOptions};
 pub use stats::compute_stats;
 pub use validate::{Checked, DecodeCheck, ValidateOptions, ValidationReport, validate};

@@ -14,6 +14,10 @@ use zune_jpeg::JpegDecoder;
 
 /// Pixels a side beyond which a header is not believed; AV1 takes no more either.
 const MAX_SIDE: usize = 16_384;
+/// Pixels beyond which one is not believed.
+const MAX_PIXELS: usize = 1 << 27;
+/// Memory that JPEG XL may take for its sections before a size is known, and beside the pixels.
+const JXL_MEMORY: usize = 64 << 20;
 
 /// How a picture is encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,9 +37,24 @@ fn kind(bytes: &[u8]) -> Result<Kind, String> {
     }
 }
 
-/// Height and width of an encoded picture, from its header.
+impl Kind {
+    /// Pixels that a byte can hold at the most: JPEG spends at least a bit on each of its blocks of 64
+    /// (and we allow it half of that), deflate packs at most 1032 bytes into one, of a bit per pixel.
+    /// JPEG XL can hold a plane of one colour in nothing.
+    fn pixels_per_byte(self) -> usize {
+        match self {
+            Self::Jpeg => 1024,
+            Self::Png => 8 * 1032,
+            Self::JpegXl => MAX_PIXELS,
+        }
+    }
+}
+
+/// Height and width of an encoded picture, from its header; one that the bytes can't hold is
+/// refused.
 pub(crate) fn size_of(bytes: &[u8]) -> Result<(usize, usize), String> {
-    let (height, width) = match kind(bytes)? {
+    let kind = kind(bytes)?;
+    let (height, width) = match kind {
         Kind::Jpeg => {
             let (width, height) = jpeg(bytes)?.dimensions().unwrap_or((0, 0));
             (height, width)
@@ -45,12 +64,17 @@ pub(crate) fn size_of(bytes: &[u8]) -> Result<(usize, usize), String> {
             (reader.info().height as usize, reader.info().width as usize)
         }
         Kind::JpegXl => {
-            let image = jxl(bytes)?;
+            let image = jxl(bytes, 0)?;
             (image.height() as usize, image.width() as usize)
         }
     };
     if height == 0 || width == 0 || height > MAX_SIDE || width > MAX_SIDE {
         return Err(format!("the picture is said to have {width}x{height} pixels"));
+    }
+    let most = bytes.len().saturating_mul(kind.pixels_per_byte()).min(MAX_PIXELS);
+    if height * width > most {
+        let len = bytes.len();
+        return Err(format!("the picture is said to have {width}x{height} pixels in {len} bytes"));
     }
     Ok((height, width))
 }
@@ -64,7 +88,7 @@ pub(crate) fn decode(bytes: &[u8], height: usize, width: usize) -> Result<Vec<u8
     let rgb = match kind(bytes)? {
         Kind::Jpeg => jpeg(bytes)?.decode().map_err(|e| format!("damaged JPEG: {e}"))?,
         Kind::Png => decode_png(bytes)?,
-        Kind::JpegXl => decode_jxl(bytes)?,
+        Kind::JpegXl => decode_jxl(bytes, height * width)?,
     };
     if rgb.len() != height * width * 3 {
         return Err(format!("the picture decodes to {} bytes, not RGB", rgb.len()));
@@ -109,16 +133,20 @@ fn decode_png(bytes: &[u8]) -> Result<Vec<u8>, String> {
     })
 }
 
-fn jxl(bytes: &[u8]) -> Result<JxlImage, String> {
+/// Reads a picture of so many pixels, 0 where that is not known yet. Memory is bounded by both: the
+/// table of sections claims sizes of its own, and they are reserved before their bytes come.
+fn jxl(bytes: &[u8], pixels: usize) -> Result<JxlImage, String> {
+    // Planes of 32 bits: three channels, twice while they are filtered, and what lies beside.
+    let limit = JXL_MEMORY + 2 * bytes.len() + pixels.saturating_mul(32);
     JxlImage::builder()
-        .alloc_tracker(AllocTracker::with_limit(1 << 30))
+        .alloc_tracker(AllocTracker::with_limit(limit.min(1 << 30)))
         .pool(jxl_oxide::JxlThreadPool::none())
         .read(Cursor::new(bytes))
         .map_err(|e| format!("damaged JPEG XL: {e}"))
 }
 
-fn decode_jxl(bytes: &[u8]) -> Result<Vec<u8>, String> {
-    let image = jxl(bytes)?;
+fn decode_jxl(bytes: &[u8], pixels: usize) -> Result<Vec<u8>, String> {
+    let image = jxl(bytes, pixels)?;
     let render = image.render_frame(0).map_err(|e| format!("damaged JPEG XL: {e}"))?;
     let mut stream = render.stream_no_alpha();
     let (pixels, channels) =

@@ -13,7 +13,7 @@ pub(crate) use crate::curate::non_finite;
 use crate::curate::{Look, Plan, make_plan};
 use crate::dataset::Dataset;
 use crate::error::DataError;
-use crate::import::{copy_episode, v3_info};
+use crate::import::{copy_all, v3_info};
 use crate::writer::DatasetWriter;
 
 /// Name of the split that is not trained on.
@@ -170,16 +170,13 @@ fn apply(
     let staging = AtomicDir::begin(target, false)?;
     let mut writer = DatasetWriter::new(staging.path(), v3_info(dataset.info()));
     writer.declare_tasks(dataset.tasks());
-    task.begin("process", Some(order.len() as u64), "episodes");
-    for (done, &episode) in order.iter().enumerate() {
-        let planned = &plan.episodes[episode];
-        copy_episode(dataset, episode, Some(planned.frames.clone()), &mut writer)?;
-        if let Some(weight) = planned.weight {
+    let frames = |&e: &usize| (e, Some(plan.episodes[e].frames.clone()));
+    let episodes: Vec<_> = order.iter().map(frames).collect();
+    copy_all(dataset, &episodes, &mut writer, ("process", task), &mut |position, writer| {
+        if let Some(weight) = plan.episodes[order[position]].weight {
             writer.annotate_last(|a| a.weight = Some(weight));
         }
-        task.advance("process", done as u64 + 1, "")?;
-    }
-    task.end("process");
+    })?;
     let parent = dataset.version()?;
     let parameters = serde_json::to_value(options).unwrap_or_default();
     let cut = |&episode: &usize| {

@@ -10,6 +10,7 @@ mod live;
 mod pixels;
 mod resize;
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -25,7 +26,7 @@ use crate::error::DataError;
 use crate::format::RESERVED;
 
 use cache::Pictures;
-use gather::{gather, gather_pictures};
+use gather::gather_pictures;
 use live::Live;
 pub use pixels::Pixels;
 use pixels::{Scale, rooms};
@@ -51,6 +52,9 @@ pub struct SourceOptions {
     pub max_memory_bytes: u64,
     /// When pictures are decoded.
     pub decode: DecodeWhen,
+    /// Draw all frames alike, whatever the sampling weights of their episodes
+    /// ([`Dataset::sampling_weights`]).
+    pub unweighted: bool,
     /// What their pixels come out as.
     pub pixels: Pixels,
 }
@@ -74,7 +78,7 @@ pub struct SourceEpisode {
     /// Index in the dataset.
     pub episode: usize,
     /// Indices of its frames, for [`BatchSource::batch`].
-    pub frames: std::ops::Range<usize>,
+    pub frames: Range<usize>,
 }
 
 /// A split of a dataset in memory, ready for training.
@@ -92,6 +96,9 @@ pub struct FrameSource {
     windows: IndexMap<String, Vec<i64>>,
     tasks: Vec<Vec<String>>,
     pool: rayon::ThreadPool,
+    dataset: Arc<Dataset>,
+    /// Sampling weight of each episode.
+    weights: Vec<f64>,
 }
 
 /// All rows of a table feature.
@@ -143,6 +150,9 @@ impl FrameSource {
         }
         let mut stats = dataset.split_stats("train")?;
         stats.retain(|key, _| features.contains_key(key));
+        let all = dataset.sampling_weights();
+        let weight = |e: &SourceEpisode| if options.unweighted { 1.0 } else { all[e.episode] };
+        let weights = episodes.iter().map(weight).collect();
         let tasks = episodes.iter().map(|e| dataset.episodes()[e.episode].tasks.clone()).collect();
         Ok(Self {
             features,
@@ -156,6 +166,8 @@ impl FrameSource {
             windows: options.windows.clone(),
             tasks,
             pool,
+            weights,
+            dataset,
         })
     }
 
@@ -187,6 +199,36 @@ impl BatchSource for FrameSource {
         self.fps
     }
 
+    fn weights(&self) -> Vec<(Range<usize>, f64)> {
+        let each = self.episodes.iter().zip(&self.weights);
+        each.map(|(e, &weight)| (e.frames.clone(), weight)).collect()
+    }
+
+    /// By the videos, also where their frames were decoded before: how a batch is drawn must not
+    /// depend on how much memory this machine has.
+    fn runs(&self) -> Result<Option<Vec<Range<usize>>>> {
+        if self.pictures.is_empty() {
+            return Ok(None);
+        }
+        let mut runs = Vec::new();
+        for episode in &self.episodes {
+            let length = episode.frames.len();
+            let mut cuts = vec![true; length];
+            for key in self.pictures.keys() {
+                let sync = self.dataset.camera_key_frames(episode.episode, key)?;
+                cuts.iter_mut().zip(sync).for_each(|(cut, sync)| *cut &= sync);
+            }
+            let mut starts: Vec<usize> = (1..length).filter(|&f| cuts[f]).collect();
+            starts.push(length);
+            let mut from = 0;
+            for to in starts {
+                runs.push(episode.frames.start + from..episode.frames.start + to);
+                from = to;
+            }
+        }
+        Ok(Some(runs))
+    }
+
     fn batch(&self, indices: &[usize], out: &mut Batch) -> Result<()> {
         if let Some(&bad) = indices.iter().find(|&&i| i >= self.len()) {
             return Err(DataError::Request {
@@ -198,7 +240,7 @@ impl BatchSource for FrameSource {
         out.frames.clear();
         out.frames.extend(indices.iter().map(|&i| {
             let episode = &self.episodes[self.episode_of[i] as usize];
-            FrameRef { episode: episode.episode, frame: i - episode.frames.start }
+            FrameRef { dataset: 0, episode: episode.episode, frame: i - episode.frames.start }
         }));
         let wanted = |key: &str| {
             let of = key.strip_suffix("_is_pad").filter(|k| self.windows.contains_key(*k));
@@ -222,7 +264,7 @@ impl BatchSource for FrameSource {
             if let Some(pictures) = self.pictures.get(key) {
                 self.pictures(pictures, spec.numel(), &rows, &mut slot.data)?;
             } else if let Some(column) = self.tables.get(key) {
-                gather(&column.data, column.width, &rows, &mut slot.data);
+                column.data.gather(column.width, &rows, &mut slot.data);
             }
             if window.is_some() {
                 let slot = out.arrays.entry(format!("{key}_is_pad")).or_insert_with(|| Array {

@@ -137,6 +137,11 @@ impl DatasetWriter {
         self.merged = versions.to_vec();
     }
 
+    /// The folder that is written to.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// Video files taken over whole.
     pub fn linked(&self) -> usize {
         self.linked

@@ -1,10 +1,12 @@
 //! The command line: noun, then verb. These doc comments are the help, and `docs/reference/cli.md`.
 
 mod edits;
+mod stores;
 
 use std::path::PathBuf;
 
 pub use edits::EditCommand;
+pub use stores::{PullFlags, PushFlags, StoreCommand};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -131,7 +133,7 @@ pub enum DataCommand {
     /// Reads LeRobot v2.0, v2.1 and v3.0, RLDS, HDF5 (robomimic, ALOHA), Zarr (diffusion_policy) and
     /// message logs (MCAP, ROS bags, ULog); what it is, is told by its content.
     Import {
-        /// What to import: a folder or a file
+        /// What to import: a folder, a file, or an address as `pull` takes it
         source: PathBuf,
         /// Folder to write
         target: PathBuf,
@@ -178,6 +180,17 @@ pub enum DataCommand {
         #[arg(long)]
         no_pictures: bool,
     },
+    /// Say how likely each episode achieved its task, learned from the episodes that were judged
+    ///
+    /// Prints how often it is right on judged episodes that it did not learn from. Leaves nothing out
+    /// by itself: --out writes scores that `annotate --from` records and `--keep 'score > 0.5'` uses.
+    Judge {
+        /// The dataset's folder, some of whose episodes are marked as successes and failures
+        path: PathBuf,
+        /// Write episode and score as CSV
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
     /// List the measures of an episode: the names that expressions know
     Measures,
     /// Leave out failed, idle and broken episodes, split by episode, compute statistics; videos are
@@ -210,6 +223,12 @@ pub enum DataCommand {
         #[arg(long)]
         no_open: bool,
     },
+    /// Give shuffled batches to another process through shared memory, such as a PyTorch training
+    ///
+    /// Writes a JSON line about the ring to stdout, then one per batch; takes a byte on stdin for each
+    /// slot given back. `--print-client` prints the Python side, one file that needs numpy alone and
+    /// starts this command by itself.
+    Serve(Serve),
     /// Set success, instruction, score, weight or a labelled stretch of episodes, as a new version
     Annotate {
         /// The dataset's folder (LeRobotDataset v3.0)
@@ -259,6 +278,8 @@ pub enum DataCommand {
     },
     #[command(flatten)]
     Edit(EditCommand),
+    #[command(flatten)]
+    Store(StoreCommand),
     /// Take one episode's video out as an MP4 file, without re-encoding
     Video {
         /// The dataset's folder
@@ -273,6 +294,72 @@ pub enum DataCommand {
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
     },
+}
+
+/// Flags of `data serve`.
+#[derive(Debug, Clone, Args)]
+pub struct Serve {
+    /// Folders of datasets (LeRobotDataset v3.0); several make a mixture
+    #[arg(required_unless_present = "print_client")]
+    pub datasets: Vec<PathBuf>,
+    /// Print the Python client and end
+    #[arg(long, conflicts_with = "datasets")]
+    pub print_client: bool,
+    /// Weight of each dataset in the mixture, in their order; repeatable [default: 1 each]
+    #[arg(long = "weight", value_name = "WEIGHT")]
+    pub weights: Vec<f64>,
+    /// Frames per batch
+    #[arg(long, value_name = "FRAMES", default_value_t = 32)]
+    pub batch_size: usize,
+    /// Split to draw from [default: the whole dataset]
+    #[arg(long)]
+    pub split: Option<String>,
+    /// Feature to give; repeatable [default: all]
+    #[arg(long = "input", value_name = "FEATURE")]
+    pub inputs: Vec<String>,
+    /// Frame offsets of a feature, such as `action=0..50` (the end is not included); repeatable
+    #[arg(long = "window", value_name = "FEATURE=START..END", value_parser = window)]
+    pub windows: Vec<(String, (i64, i64))>,
+    /// Height and width that pictures are brought to [default: as recorded]
+    #[arg(long, value_name = "HxW", value_parser = size)]
+    pub image_size: Option<(usize, usize)>,
+    /// Seed of the order
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Frames among which batches are shuffled, each key frame's stretch decoded once; 0 shuffles
+    /// over the whole dataset
+    #[arg(long, value_name = "FRAMES", default_value_t = 0)]
+    pub shuffle_window: usize,
+    /// Draw all frames alike, whatever the sampling weights of their episodes
+    #[arg(long)]
+    pub unweighted: bool,
+    /// Number of the first batch: continues where an earlier reader ended
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub first_batch: usize,
+    /// End after this many batches [default: never]
+    #[arg(long, value_name = "N")]
+    pub batches: Option<usize>,
+    /// Batches in the ring
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    pub slots: usize,
+    /// Folder of the ring's memory [default: /dev/shm, or where temporary files go]
+    #[arg(long, value_name = "DIR")]
+    pub ring_dir: Option<PathBuf>,
+}
+
+/// `action=0..50` as feature, first offset and one past the last.
+fn window(text: &str) -> Result<(String, (i64, i64)), String> {
+    let parsed = text.split_once('=').and_then(|(key, range)| {
+        let (a, b) = range.split_once("..")?;
+        Some((key.to_owned(), (a.parse().ok()?, b.parse().ok()?)))
+    });
+    parsed.ok_or_else(|| "write FEATURE=START..END, such as action=0..50".to_owned())
+}
+
+/// `224x224` as height and width.
+fn size(text: &str) -> Result<(usize, usize), String> {
+    let parsed = text.split_once('x').and_then(|(h, w)| Some((h.parse().ok()?, w.parse().ok()?)));
+    parsed.ok_or_else(|| "write HxW, such as 224x224".to_owned())
 }
 
 /// Which episodes stay.

@@ -5,17 +5,21 @@
 use std::path::{Path, PathBuf};
 
 use embody_core::{Error, IoContext, Origin, Result, Settings, nearest_key};
+use embody_platform::store::{Secret, StoreAccess};
 
 use crate::cli::Global;
 
-/// Every environment variable the program reads, beside `NO_COLOR`, `XDG_CONFIG_HOME` and `HOME`.
+/// Every environment variable the program reads, beside `NO_COLOR`, `XDG_CONFIG_HOME`,
+/// `XDG_CACHE_HOME`, `HOME` and those of [`store_access`].
 pub const THREADS_VAR: &str = "EMBODY_THREADS";
 /// Folder with robot models.
 pub const ASSETS_VAR: &str = "EMBODY_ASSETS";
 /// Log filter.
 pub const LOG_VAR: &str = "EMBODY_LOG";
+/// Folder for what is downloaded.
+pub const CACHE_VAR: &str = "EMBODY_CACHE";
 
-const KEYS: [&str; 3] = ["threads", "assets", "log"];
+const KEYS: [&str; 4] = ["threads", "assets", "log", "cache"];
 const PROJECT_FILE: &str = "embody.toml";
 
 /// The resolved settings, typed.
@@ -27,6 +31,10 @@ pub struct Config {
     pub assets: PathBuf,
     /// Log filter.
     pub log: String,
+    /// Folder for what is downloaded.
+    pub cache: PathBuf,
+    /// Endpoints and secrets of stores.
+    pub stores: StoreAccess,
     /// Value and origin of each, for `embody config show`.
     pub settings: Settings,
 }
@@ -75,6 +83,14 @@ impl Config {
         );
         let log =
             resolve("log", "log filter for stderr", "warn".into(), flags.log.clone(), LOG_VAR);
+        let cache = resolve(
+            "cache",
+            "folder for what is downloaded",
+            default_cache().display().to_string(),
+            None,
+            CACHE_VAR,
+        );
+        let stores = store_access()?;
         let threads = match threads.parse() {
             Ok(n @ 1..=1024) => n,
             _ => {
@@ -83,7 +99,7 @@ impl Config {
                     .with_hint("give a number from 1 to 1024"))?
             }
         };
-        Ok(Self { threads, assets: assets.into(), log, settings })
+        Ok(Self { threads, assets: assets.into(), log, cache: cache.into(), stores, settings })
     }
 }
 
@@ -131,4 +147,38 @@ fn default_assets() -> PathBuf {
         exe.ancestors().map(|dir| dir.join(&relative)).find(|candidate| candidate.exists())
     });
     beside_target.unwrap_or(relative)
+}
+
+/// `embody` in the user's cache folder; in the current folder where there is none.
+fn default_cache() -> PathBuf {
+    let user = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")));
+    user.map_or_else(|| PathBuf::from(".embody/cache"), |cache| cache.join("embody"))
+}
+
+/// Who we are to stores: `HF_ENDPOINT`; `HF_TOKEN`, else the token file of the Hub's own client (`HF_TOKEN_PATH`,
+/// else `token` in `HF_HOME`, else in its cache folder); every `AWS_…` variable. No settings file has
+/// a say: one that comes with a folder could lead the token to a host of its choice.
+fn store_access() -> Result<StoreAccess> {
+    let hub_endpoint = std::env::var("HF_ENDPOINT").ok().filter(|e| !e.trim().is_empty());
+    let hub_endpoint = hub_endpoint.unwrap_or_else(|| StoreAccess::default().hub_endpoint);
+    let set = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let cache = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")));
+    let home = set("HF_HOME").or_else(|| cache.map(|c| c.join("huggingface")));
+    let file = set("HF_TOKEN_PATH").or_else(|| home.map(|h| h.join("token")));
+    let token = match std::env::var("HF_TOKEN").ok().filter(|t| !t.trim().is_empty()) {
+        Some(token) => Some(token),
+        None => match file.filter(|f| f.is_file()) {
+            Some(file) => Some(std::fs::read_to_string(&file).at("read the Hub's token", &file)?),
+            None => None,
+        },
+    };
+    let hub_token = token.map(|t| Secret::new(&t));
+    let aws = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .filter(|(name, value)| name.starts_with("AWS_") && !value.is_empty())
+        .map(|(name, value)| (name, Secret::new(&value)))
+        .collect();
+    Ok(StoreAccess { hub_endpoint, hub_token, aws })
 }

@@ -47,6 +47,14 @@ pub fn print_data(text: &str) {
     writeln!(std::io::stdout().lock(), "{text}").ok();
 }
 
+/// The unit of progress that is shown as a size.
+const BYTES: &str = "bytes";
+
+/// A size for people, such as `1.50 MiB`.
+pub fn bytes(count: u64) -> String {
+    indicatif::HumanBytes(count).to_string()
+}
+
 /// Opens a file or an address in a browser, where this session has a display.
 pub fn open_in_browser(page: &OsStr) {
     let opener = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
@@ -84,6 +92,9 @@ impl Progress for Bars {
                     None => ProgressBar::new_spinner(),
                 };
                 let template = match total {
+                    Some(_) if unit == BYTES => {
+                        "{prefix:>22} {bar:28.cyan/dim} {bytes}/{total_bytes}  {bytes_per_sec}  {elapsed}<{eta}  {wide_msg}"
+                    }
                     Some(_) => {
                         "{prefix:>22} {bar:28.cyan/dim} {pos}/{len} {unit}  {elapsed}<{eta}  {wide_msg}"
                     }
@@ -137,13 +148,16 @@ struct Lines {
 
 impl OpenLine {
     fn text(&self, task: &str) -> String {
+        let text = |n: u64| if self.unit == BYTES { bytes(n) } else { n.to_string() };
+        let unit = if self.unit == BYTES { "" } else { &self.unit };
         let count = match self.total {
-            Some(total) => format!("{}/{total}", self.done),
-            None => self.done.to_string(),
+            Some(total) => format!("{}/{}", text(self.done), text(total)),
+            None => text(self.done),
         };
         let seconds = self.started.elapsed().as_secs();
         let note = if self.note.is_empty() { String::new() } else { format!("  {}", self.note) };
-        format!("{task}: {count} {} in {seconds} s{note}", self.unit)
+        let unit = if unit.is_empty() { String::new() } else { format!(" {unit}") };
+        format!("{task}: {count}{unit} in {seconds} s{note}")
     }
 }
 

@@ -23,6 +23,9 @@ pub(crate) const ACTION: &str = "action";
 const LAG: &str = "observation.last_action_minus_state";
 const MODEL: &str = "model.safetensors";
 const CONFIG: &str = "config.json";
+/// Pixels a side of a camera's picture, and dimensions of state or action: more is not believed.
+const MAX_SIDE: usize = 16_384;
+const MAX_DIM: usize = 65_536;
 
 /// A policy in memory: structure, processor, weights.
 #[derive(Debug, Clone)]
@@ -179,17 +182,17 @@ pub(crate) fn read_model(dir: &Path) -> Result<Model> {
     let mut state_key = None;
     for (key, feature) in &config.input_features {
         match (feature.r#type.as_str(), feature.shape.as_slice()) {
-            ("VISUAL", [3, height, width]) => {
+            ("VISUAL", [3, height @ 1..=MAX_SIDE, width @ 1..=MAX_SIDE]) => {
                 cameras.push(CameraInput { key: key.clone(), height: *height, width: *width });
             }
-            ("STATE", [dim]) => state_key = Some((key.clone(), *dim)),
+            ("STATE", [dim @ 1..=MAX_DIM]) => state_key = Some((key.clone(), *dim)),
             _ => return Err(bad(&format!("input feature `{key}` is of an unknown kind")).into()),
         }
     }
     let (state_key, state_dim) = state_key.ok_or_else(|| bad("no input of type STATE"))?;
     let action_dim = match config.output_features.get(ACTION).map(|f| f.shape.as_slice()) {
-        Some([dim]) => *dim,
-        _ => return Err(bad("no output feature `action` of one axis").into()),
+        Some([dim @ 1..=MAX_DIM]) => *dim,
+        _ => return Err(bad("no output feature `action` of one axis (65536 at most)").into()),
     };
     check_representation(&act, state_dim, action_dim)?;
     let before = read_stats(dir, "policy_preprocessor", "normalizer_processor")?;
@@ -270,6 +273,19 @@ fn read_stats(dir: &Path, name: &str, registry: &str) -> Result<Stats> {
 fn read_weights(path: &Path, net: &ActNet) -> Result<Vec<f32>> {
     let bytes = fs::read(path).at("read", path)?;
     let tensors = parse(path, &bytes)?;
+    // The configuration is held against the file before it decides how much memory is taken.
+    if net.table.len() > bytes.len() / size_of::<f32>() {
+        let needs = net.table.len();
+        return Err(Error::Invalid {
+            what: format!(
+                "{} has {} bytes, too few for the {needs} weights that {CONFIG} asks for",
+                path.display(),
+                bytes.len()
+            ),
+            hint: "copy the policy's folder again".into(),
+        }
+        .into());
+    }
     let mut weights = vec![0.0; net.table.len()];
     for spec in &net.table.specs {
         let missing = || Error::TensorMissing { path: path.to_owned(), name: spec.name.clone() };

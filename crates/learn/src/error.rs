@@ -99,10 +99,14 @@ impl Hint for Error {
     }
 }
 
-/// Frames as a short text: `episode 3 frame 17, …`.
+/// Frames as a short text: `episode 3 frame 17, …`, with the dataset's number in a mixture.
 pub(crate) fn name_frames(frames: &[FrameRef]) -> String {
-    let shown: Vec<_> =
-        frames.iter().take(8).map(|f| format!("episode {} frame {}", f.episode, f.frame)).collect();
+    let several = frames.iter().any(|f| f.dataset > 0);
+    let name = |f: &FrameRef| match several {
+        true => format!("dataset {} episode {} frame {}", f.dataset, f.episode, f.frame),
+        false => format!("episode {} frame {}", f.episode, f.frame),
+    };
+    let shown: Vec<_> = frames.iter().take(8).map(name).collect();
     let more = frames.len().saturating_sub(8);
     if more == 0 { shown.join(", ") } else { format!("{} and {more} more", shown.join(", ")) }
 }

@@ -86,9 +86,11 @@ pub struct EvalResult {
     pub diverged: u64,
 }
 
-/// Two evaluations on the same seeds.
+/// Two evaluations on the seeds that both ran.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct PairedComparison {
+    /// Seeds that both ran; each evaluation may have more.
+    pub pairs: u64,
     /// Seeds on which both succeed.
     pub both: u64,
     /// Only the first does.
@@ -97,7 +99,7 @@ pub struct PairedComparison {
     pub only_second: u64,
     /// Neither does.
     pub neither: u64,
-    /// Success rate of the first minus that of the second.
+    /// Success rate of the first minus that of the second, on those seeds.
     pub difference: f64,
     /// Two-sided exact McNemar p-value.
     pub p_value: f64,
@@ -236,17 +238,19 @@ impl EvalResult {
     }
 }
 
-/// Compares two evaluations seed by seed.
+/// Compares two evaluations seed by seed, on the seeds that both ran.
 ///
 /// # Errors
-/// When they are not of the same environment, version and seeds.
+/// When they are not of the same environment and version, share no seed, or one ran a seed twice.
 pub fn compare(first: &EvalResult, second: &EvalResult) -> Result<PairedComparison> {
     let by_seed: HashMap<u64, bool> = second.episodes.iter().map(|e| (e.seed, e.success)).collect();
+    let pairs = first.episodes.iter().filter(|e| by_seed.contains_key(&e.seed)).count();
+    let of_first: std::collections::HashSet<u64> = first.episodes.iter().map(|e| e.seed).collect();
     let same = first.env == second.env
         && first.env_version == second.env_version
-        && first.episodes.len() == second.episodes.len()
         && by_seed.len() == second.episodes.len()
-        && first.episodes.iter().all(|e| by_seed.contains_key(&e.seed));
+        && of_first.len() == first.episodes.len()
+        && pairs > 0;
     if !same {
         return Err(Error::Invalid {
             what: format!(
@@ -268,11 +272,12 @@ pub fn compare(first: &EvalResult, second: &EvalResult) -> Result<PairedComparis
     };
     let (only_first, only_second) = (count(true, false), count(false, true));
     Ok(PairedComparison {
+        pairs: pairs as u64,
         both: count(true, true),
         only_first,
         only_second,
         neither: count(false, false),
-        difference: first.success_rate - second.success_rate,
+        difference: (only_first as f64 - only_second as f64) / pairs as f64,
         p_value: mcnemar_exact(only_first, only_second),
     })
 }

@@ -186,7 +186,7 @@ fn edits(bench: &mut Bench<'_>) -> Result<()> {
 /// A ROS 2 bag to LeRobot v3 without video, against a script of the usual libraries.
 fn logs(bench: &mut Bench<'_>) -> Result<()> {
     demo::build(bench.workspace)?;
-    let python = peers::python_with(&["lerobot==0.6.1", "rosbags==0.11.*"], 12)?;
+    let python = peers::lerobot()?;
     let bag = bench.workspace.root.join("../shared/data/rosbags/ros2-db3/test_bag");
     let bag = bag.canonicalize().during("find the real bag", &bag)?;
     let binary = bench.workspace.binary();

@@ -30,11 +30,12 @@ pub fn python_with(packages: &[&str], minor: u32) -> Result<PathBuf> {
     Ok(python)
 }
 
-/// LeRobot, the peer of the dataset engine; `EMBODY_LEROBOT_PYTHON` names a ready environment.
+/// The peers of the dataset engine, LeRobot and rosbags; `EMBODY_LEROBOT_PYTHON` names a ready
+/// environment.
 pub fn lerobot() -> Result<PathBuf> {
     match std::env::var_os("EMBODY_LEROBOT_PYTHON") {
         Some(python) => Ok(python.into()),
-        None => python_with(&["lerobot==0.6.1"], 12),
+        None => python_with(&["lerobot==0.6.1", "rosbags==0.11.*"], 12),
     }
 }
 

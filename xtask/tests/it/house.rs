@@ -4,6 +4,7 @@ use crate::{none, root, rust_sources, tracked};
 
 /// Files that may switch `unsafe_code` on: foreign functions, memory maps, the one matrix kernel.
 const FFI: &[&str] = &[
+    "crates/data/src/ring.rs",
     "crates/data/src/source/cache.rs",
     "crates/data/src/video/decode.rs",
     "crates/data/src/video/yuv.rs",

@@ -7,6 +7,7 @@
 
 mod facts;
 mod filter;
+mod judge;
 mod measure;
 mod plan;
 mod quality;
@@ -16,6 +17,7 @@ mod series;
 mod survey;
 
 pub use facts::{FACTS, Fact, FactName};
+pub use judge::{CrossCheck, JudgedEpisode, Judgement, judge};
 pub(crate) use plan::make as make_plan;
 pub use plan::{Plan, PlannedEpisode, plan};
 pub use quality::Quality;
@@ -23,6 +25,6 @@ pub use remarks::{Remark, findings, remarks};
 pub use segment::{Phase, Segment};
 pub(crate) use survey::non_finite;
 pub use survey::{
-    CameraMeasures, DriftMeasures, EpisodeMeasures, GripperMeasures, LagMeasures, Look,
+    CameraMeasures, DriftMeasures, DriftOf, EpisodeMeasures, GripperMeasures, LagMeasures, Look,
     NearestMeasures, NonFinite, Spike, Survey, SurveyOptions, survey,
 };

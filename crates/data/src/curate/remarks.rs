@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::survey::{EpisodeMeasures, Spike, Survey};
+use super::survey::{DriftOf, EpisodeMeasures, Spike, Survey};
 use crate::finding::Finding;
 
 /// One remarkable thing.
@@ -113,17 +113,23 @@ pub fn remarks(m: &EpisodeMeasures) -> Vec<Remark> {
 pub fn findings(survey: &Survey) -> Vec<Finding> {
     let mut out = Vec::new();
     for d in &survey.drift {
+        let (what, hint) = match d.of {
+            DriftOf::Start => (
+                "starts ever further off",
+                "calibrate again, and check whether the start pose was meant to change",
+            ),
+            DriftOf::Offset => (
+                "is measured ever further from where it is commanded",
+                "calibrate again: an encoder, a zero or the load changed while recording",
+            ),
+        };
         let text = format!(
-            "{} starts ever further off: {:+.1} % of its range from the first episode to the last \
-             (z {:.1})",
+            "{} {what}: {:+.1} % of its range from the first episode to the last (z {:.1})",
             d.dimension,
             d.shift * 100.0,
             d.z
         );
-        out.push(
-            Finding::warning("calibration-drift", text)
-                .hint("calibrate again, and check whether the start pose was meant to change"),
-        );
+        out.push(Finding::warning("calibration-drift", text).hint(hint));
     }
     out.extend(survey.notes.iter().map(|note| Finding::note("not-measured", note.clone())));
     for m in &survey.episodes {

@@ -201,9 +201,24 @@ pub struct EpisodeMeasures {
     pub quality: Quality,
 }
 
-/// A dimension whose start pose shifts over the episodes.
+/// What drifts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DriftOf {
+    /// The pose in which episodes start.
+    #[default]
+    Start,
+    /// What is measured minus what is commanded, the median over an episode: encoders, zeros or loads
+    /// that change show here whatever the task.
+    Offset,
+}
+
+/// A dimension that shifts over the episodes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DriftMeasures {
+    /// What of it.
+    #[serde(default)]
+    pub of: DriftOf,
     /// Feature.
     pub feature: String,
     /// Name of the dimension.
@@ -219,7 +234,7 @@ pub struct DriftMeasures {
 pub struct Survey {
     /// By episode.
     pub episodes: Vec<EpisodeMeasures>,
-    /// Dimensions whose start drifts.
+    /// Dimensions that drift.
     pub drift: Vec<DriftMeasures>,
     /// What could not be measured, and why.
     pub notes: Vec<String>,
@@ -252,6 +267,8 @@ struct Part {
     measures: EpisodeMeasures,
     print: similar::Print,
     start: Vec<f64>,
+    /// Median of state minus action per dimension; empty where they have not the same dimensions.
+    offset: Vec<f64>,
 }
 
 /// What measuring an episode needs to know of the dataset.
@@ -334,7 +351,8 @@ impl<'a> Frame<'a> {
         };
         let table = self.dataset.episode_table(number)?;
         m.non_finite = self.non_finite(&table);
-        let mut part = Part { measures: m, print: similar::Print::default(), start: Vec::new() };
+        let print = similar::Print::default();
+        let mut part = Part { measures: m, print, start: Vec::new(), offset: Vec::new() };
         let mut calm = Vec::new();
         if part.measures.non_finite.is_none() {
             calm = self.motion(&table, &mut part);
@@ -391,6 +409,10 @@ impl<'a> Frame<'a> {
                 confidence: l.confidence,
                 joints: l.joints,
             });
+            let names = |key: &String| self.names(key);
+            if names(&self.options.action_key) == names(&self.options.state_key) {
+                part.offset = drift::offsets(state, action);
+            }
         }
         // The robot itself where it is observed, else what it is told.
         let key = if state.is_some() { &self.options.state_key } else { &self.options.action_key };
@@ -482,6 +504,7 @@ impl<'a> Frame<'a> {
     fn compare(self, parts: Vec<Part>) -> Survey {
         let prints: Vec<similar::Print> = parts.iter().map(|p| p.print.clone()).collect();
         let starts: Vec<Vec<f64>> = parts.iter().map(|p| p.start.clone()).collect();
+        let offsets: Vec<Vec<f64>> = parts.iter().map(|p| p.offset.clone()).collect();
         let mut episodes: Vec<EpisodeMeasures> = parts.into_iter().map(|p| p.measures).collect();
         length_z(&mut episodes);
         for (m, near) in episodes.iter_mut().zip(similar::nearest(&prints)) {
@@ -507,14 +530,19 @@ impl<'a> Frame<'a> {
         let drift = key.map(|key| {
             let names = self.names(key);
             let hands = gripper::gripper_dimensions(&names);
-            let found = drift::drift(&starts, &self.extents[key].ranges(), &hands);
-            let measures = |d: drift::Drift| DriftMeasures {
-                feature: key.clone(),
-                dimension: names.get(d.dimension).cloned().unwrap_or_default(),
-                shift: d.shift,
-                z: d.z,
+            let ranges = self.extents[key].ranges();
+            let found = |of: DriftOf, values: &[Vec<f64>]| -> Vec<DriftMeasures> {
+                let found = drift::drift(values, &ranges, &hands);
+                let measures = |d: drift::Drift| DriftMeasures {
+                    of,
+                    feature: key.clone(),
+                    dimension: names.get(d.dimension).cloned().unwrap_or_default(),
+                    shift: d.shift,
+                    z: d.z,
+                };
+                found.into_iter().map(measures).collect()
             };
-            found.into_iter().map(measures).collect()
+            [found(DriftOf::Start, &starts), found(DriftOf::Offset, &offsets)].concat()
         });
         Survey { episodes, drift: drift.unwrap_or_default(), notes: self.notes }
     }

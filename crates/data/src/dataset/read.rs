@@ -243,17 +243,20 @@ impl Dataset {
 
     /// Of each frame of an episode: whether it is a key frame of every camera.
     pub(crate) fn key_frames(&self, episode: usize) -> Result<Vec<bool>> {
-        let length = self.episode(episode)?.length;
-        let frames: Vec<usize> = (0..length).collect();
-        let mut sync = vec![true; length];
+        let mut sync = vec![true; self.episode(episode)?.length];
         for key in self.info.video_keys() {
-            let (video, indices) = self.locate(episode, key, &frames)?;
-            for (sync, &index) in sync.iter_mut().zip(&indices) {
-                let sample = video.sample_of(index).and_then(|i| video.track().samples.get(i));
-                *sync &= sample.is_some_and(|s| s.sync);
-            }
+            let of_camera = self.camera_key_frames(episode, key)?;
+            sync.iter_mut().zip(of_camera).for_each(|(sync, own)| *sync &= own);
         }
         Ok(sync)
+    }
+
+    /// Of each frame of an episode: whether it is a key frame of a camera.
+    pub(crate) fn camera_key_frames(&self, episode: usize, key: &str) -> Result<Vec<bool>> {
+        let frames: Vec<usize> = (0..self.episode(episode)?.length).collect();
+        let (video, indices) = self.locate(episode, key, &frames)?;
+        let sample = |&i: &usize| video.sample_of(i).and_then(|i| video.track().samples.get(i));
+        Ok(indices.iter().map(|i| sample(i).is_some_and(|s| s.sync)).collect())
     }
 
     /// The samples (decoding order) that make up an episode of a camera, checked: as many as rows,

@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use embody_core::{FeatureSpec, Result, Task};
+use embody_core::{FeatureSpec, IoContext, Result, Task};
 use indexmap::IndexMap;
 use serde_json::json;
 
 use super::{Edit, EditReport, Take, request};
 use crate::dataset::Dataset;
 use crate::format::Info;
-use crate::import::v3_info;
+use crate::import::{MAPPING_FILE, v3_info};
 
 /// Appends datasets to each other. Instructions of the same text become one task; episodes of splits
 /// of the same name stand together, so that a held-out episode stays held out.
@@ -40,6 +40,7 @@ pub fn merge(sources: &[PathBuf], target: &Path, task: Task<'_>) -> Result<EditR
             "make the features the same first, or train on the datasets side by side",
         ));
     }
+    same_streams(&datasets)?;
     let (takes, splits) = by_split(&datasets);
     let episodes: Vec<usize> = datasets.iter().map(|d| d.episodes().len()).collect();
     let edit = Edit {
@@ -52,6 +53,34 @@ pub fn merge(sources: &[PathBuf], target: &Path, task: Task<'_>) -> Result<EditR
         parameters: json!({"episodes": episodes}),
     };
     edit.into_dataset(target, task)
+}
+
+/// Kept streams have to be sampled by one mapping, or no dataset may have any.
+fn same_streams(datasets: &[Dataset]) -> Result<()> {
+    let mapping = |dataset: &Dataset| -> Result<Option<String>> {
+        let path = dataset.root().join(MAPPING_FILE);
+        if !path.is_file() {
+            return Ok(None);
+        }
+        std::fs::read_to_string(&path).at("read", &path).map(Some)
+    };
+    let first = mapping(&datasets[0])?;
+    for other in &datasets[1..] {
+        let theirs = mapping(other)?;
+        if theirs != first {
+            let what = match (&first, &theirs) {
+                (Some(_), Some(_)) => "keep streams by different mappings",
+                _ => "do not both keep streams",
+            };
+            let (a, b) = (datasets[0].root().display(), other.root().display());
+            return Err(request(
+                format!("{a} and {b} {what}, and can't be merged"),
+                "sample the one with streams again: embody data resample DATASET TARGET, with --map \
+                 for the other's mapping or with --drop-streams",
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Everything in which `b` differs from `a` such that their frames can't stand in one table.

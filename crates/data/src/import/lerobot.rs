@@ -9,14 +9,17 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use embody_core::{Array, ArrayData, AtomicDir, EpisodeOutcome, Result, StatsMap, Task};
 use indexmap::IndexMap;
+use rayon::prelude::*;
 use serde_json::json;
 
 use crate::dataset::{Annotations, Dataset, detect_format};
 use crate::error::DataError;
 use crate::finding::Finding;
 use crate::format::Info;
+use crate::import::log::{Carried, carry};
 use crate::import::{ImportOptions, ImportReport};
 use crate::stats::{array_stats, picture_stats};
+use crate::video::VideoFile;
 use crate::writer::{DatasetWriter, Footage, NewEpisode};
 
 /// Imports the dataset at `source` (LeRobot v2.0, v2.1 or v3.0) into a new v3.0 dataset at `target`.
@@ -47,12 +50,8 @@ pub(super) fn import(
     actual_video_info(&dataset, &mut info, &mut notes)?;
     let mut writer = DatasetWriter::new(staging.path(), info);
     writer.declare_tasks(dataset.tasks());
-    task.begin("import", Some(chosen.len() as u64), "episodes");
-    for (done, &episode) in chosen.iter().enumerate() {
-        copy_episode(&dataset, episode, None, &mut writer)?;
-        task.advance("import", done as u64 + 1, "")?;
-    }
-    task.end("import");
+    let whole: Vec<_> = chosen.iter().map(|&episode| (episode, None)).collect();
+    copy_all(&dataset, &whole, &mut writer, ("import", task), &mut |_, _| {})?;
     let all = chosen.len() == dataset.episodes().len();
     let splits = if all { kept_splits(&dataset) } else { IndexMap::new() };
     let source_version = dataset.version()?;
@@ -120,17 +119,6 @@ fn actual_video_info(dataset: &Dataset, info: &mut Info, notes: &mut Vec<Finding
     Ok(())
 }
 
-/// Copies frames `keep` of an episode to `writer`; all where `None`. A range must start on a key
-/// frame of every camera ([`Dataset::key_frame_before`]).
-pub(crate) fn copy_episode(
-    dataset: &Dataset,
-    episode: usize,
-    keep: Option<Range<usize>>,
-    writer: &mut DatasetWriter,
-) -> Result<()> {
-    copy_changed(dataset, episode, keep, Changes::default(), writer)
-}
-
 /// What of a copied episode may differ from the original; frames count as in the copy.
 pub(crate) struct Labels {
     /// Instructions.
@@ -152,7 +140,8 @@ pub(crate) struct Changes<'a> {
     pub linked: Vec<(&'a str, bool)>,
 }
 
-/// [`copy_episode`] with changes.
+/// Copies frames `keep` of an episode to `writer`, with changes; all where `None`. A range must start
+/// on a key frame of every camera ([`Dataset::key_frame_before`]).
 pub(crate) fn copy_changed(
     dataset: &Dataset,
     episode: usize,
@@ -160,6 +149,64 @@ pub(crate) fn copy_changed(
     changes: Changes<'_>,
     writer: &mut DatasetWriter,
 ) -> Result<()> {
+    append(prepare(dataset, episode, keep)?, changes, writer)
+}
+
+/// Bytes of tables that are read ahead of the writer.
+const WAVE_BYTES: usize = 64 << 20;
+/// Episodes that are.
+const WAVE_EPISODES: usize = 64;
+
+/// Copies episodes, each with the frames that stay, in this order. Reading and measuring run on all
+/// cores, a bounded wave of episodes at a time; they are appended one after the other, so the number of
+/// threads changes nothing. `after` is told the position of each that was appended.
+pub(crate) fn copy_all(
+    dataset: &Dataset,
+    episodes: &[(usize, Option<Range<usize>>)],
+    writer: &mut DatasetWriter,
+    (name, task): (&str, Task<'_>),
+    after: &mut dyn FnMut(usize, &mut DatasetWriter),
+) -> Result<()> {
+    let row: usize = dataset.info().table_features().map(|(_, f)| f.numel() * 8).sum();
+    task.begin(name, Some(episodes.len() as u64), "episodes");
+    let mut done = 0;
+    while done < episodes.len() {
+        let mut bytes = 0;
+        let rest = &episodes[done..];
+        let fits = |(episode, _): &&(usize, Option<Range<usize>>)| {
+            let before = bytes;
+            bytes += dataset.episodes().get(*episode).map_or(0, |e| e.length) * row;
+            before == 0 || bytes <= WAVE_BYTES
+        };
+        let wave = rest[..rest.len().min(WAVE_EPISODES)].iter().take_while(fits).count().max(1);
+        let prepared: Vec<Prepared> = rest[..wave]
+            .par_iter()
+            .map(|(episode, keep)| {
+                task.cancel.check()?;
+                prepare(dataset, *episode, keep.clone())
+            })
+            .collect::<Result<_>>()?;
+        for episode in prepared {
+            append(episode, Changes::default(), writer)?;
+            after(done, writer);
+            done += 1;
+            task.advance(name, done as u64, "")?;
+        }
+    }
+    task.end(name);
+    Ok(())
+}
+
+/// An episode read and measured: a function of the dataset, the episode and the frames alone.
+struct Prepared {
+    columns: IndexMap<String, ArrayRef>,
+    length: usize,
+    footage: Vec<(String, (VideoFile, Range<usize>))>,
+    stats: StatsMap,
+    labels: Labels,
+}
+
+fn prepare(dataset: &Dataset, episode: usize, keep: Option<Range<usize>>) -> Result<Prepared> {
     let from = dataset.episode(episode)?;
     let keep = keep.filter(|k| *k != (0..from.length));
     let frames = keep.clone().unwrap_or(0..from.length);
@@ -190,13 +237,19 @@ pub(crate) fn copy_changed(
         // It no longer begins where the simulation began.
         (simulation.qpos, simulation.qvel, simulation.ctrl) = Default::default();
     }
-    let mut labels = Labels { tasks, frame_tasks, outcome, annotations };
+    let labels = Labels { tasks, frame_tasks, outcome, annotations };
+    Ok(Prepared { columns, length: frames.len(), footage, stats, labels })
+}
+
+fn append(episode: Prepared, changes: Changes<'_>, writer: &mut DatasetWriter) -> Result<()> {
+    let Prepared { columns, length, footage, stats, mut labels } = episode;
     if let Some(relabel) = changes.relabel {
         relabel(&mut labels);
     }
+    let only_task = if let [task] = &labels.tasks[..] { Some(task.clone()) } else { None };
     writer.append(NewEpisode {
         columns,
-        length: frames.len(),
+        length,
         frame_tasks: Some(labels.frame_tasks),
         tasks: labels.tasks,
         videos: footage
@@ -216,7 +269,15 @@ pub(crate) fn copy_changed(
         outcome: labels.outcome,
     })?;
     writer.annotate_last(|a| *a = labels.annotations);
-    Ok(())
+    carry(&Carried {
+        source: dataset.root(),
+        episode,
+        target: writer.root(),
+        number: writer.episodes() - 1,
+        keep,
+        fps: dataset.fps(),
+        task: only_task.as_deref(),
+    })
 }
 
 /// The instructions of an episode and, per frame, which of them; from the table's `task_index`.

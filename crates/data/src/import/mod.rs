@@ -6,6 +6,8 @@
 //! its content.
 
 mod arrays;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 mod hdf5;
 mod lerobot;
 mod log;
@@ -22,9 +24,9 @@ use crate::error::DataError;
 use crate::finding::Finding;
 use crate::video::VideoSettings;
 
-pub(crate) use lerobot::{Changes, Labels, copy_changed, copy_episode, rename_tasks, v3_info};
+pub(crate) use lerobot::{Changes, Labels, copy_all, copy_changed, rename_tasks, v3_info};
+pub(crate) use log::{MAPPING_FILE, begin_mcap, tick};
 pub use log::{StreamReport, UseReport, resample};
-pub(crate) use log::{begin_mcap, tick};
 
 /// How to import.
 #[derive(Debug, Clone, Default)]
@@ -123,11 +125,12 @@ pub fn import(
     options: ImportOptions,
     task: Task<'_>,
 ) -> Result<ImportReport> {
-    match detect(source)? {
-        SourceKind::LeRobot => lerobot::import(source, target, options, task),
-        SourceKind::Rlds => rlds::import(source, target, options, task),
-        SourceKind::Hdf5 => hdf5::import(source, target, options, task),
-        SourceKind::Zarr => zarr::import(source, target, options, task),
-        SourceKind::Log => log::import(source, target, &options, task),
-    }
+    let recording = match detect(source)? {
+        SourceKind::LeRobot => return lerobot::import(source, target, options, task),
+        SourceKind::Log => return log::import(source, target, &options, task),
+        SourceKind::Rlds => rlds::open(source)?,
+        SourceKind::Hdf5 => hdf5::open(source)?,
+        SourceKind::Zarr => zarr::open(source)?,
+    };
+    arrays::record(source, target, recording, options, task)
 }

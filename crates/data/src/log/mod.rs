@@ -7,6 +7,7 @@
 
 mod mcap;
 mod merge;
+mod packed;
 mod rosbag1;
 mod rosbag2;
 mod timing;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 use embody_core::{IoContext, Result};
 use memmap2::Mmap;
 use serde::Serialize;
+use tempfile::TempDir;
 
 use crate::error::DataError;
 use crate::finding::Finding;
@@ -146,6 +148,10 @@ pub struct Log {
     channels: Vec<Channel>,
     findings: Vec<Finding>,
     source: Source,
+    /// Whether every message is compressed by itself.
+    packed_messages: bool,
+    /// Where files lie that were compressed as a whole.
+    _unpacked: Option<TempDir>,
 }
 
 #[derive(Debug)]
@@ -170,12 +176,11 @@ impl Log {
     /// When it is missing, of no known format, or so damaged that nothing can be had from it.
     pub fn open(path: &Path) -> Result<Self> {
         let format = detect(path)?.ok_or_else(|| no_log(path, "it is no message log"))?;
-        Ok(match format {
-            LogFormat::Mcap => {
-                Self::from(path, format, mcap::open(&log_files(path)?)?, Source::Mcap)
-            }
+        let (files, unpacked) = packed::unpack(log_files(path)?)?;
+        let mut log = match format {
+            LogFormat::Mcap => Self::from(path, format, mcap::open(&files)?, Source::Mcap),
             LogFormat::Rosbag2 => {
-                Self::from(path, format, rosbag2::open(path, &log_files(path)?)?, Source::Rosbag2)
+                Self::from(path, format, rosbag2::open(path, &files)?, Source::Rosbag2)
             }
             LogFormat::Rosbag1 => {
                 Self::from(path, format, rosbag1::open(&Bytes::open(path)?)?, Source::Rosbag1)
@@ -183,7 +188,14 @@ impl Log {
             LogFormat::Ulog => {
                 Self::from(path, format, ulog::open(&Bytes::open(path)?)?, Source::Ulog)
             }
-        })
+        };
+        if path.is_dir() {
+            log.findings.extend(rosbag2::compare_files(path)?);
+        }
+        log.packed_messages = matches!(format, LogFormat::Mcap | LogFormat::Rosbag2)
+            && rosbag2::packs_messages(path)?;
+        log._unpacked = unpacked;
+        Ok(log)
     }
 
     fn from<S>(
@@ -193,7 +205,8 @@ impl Log {
         wrap: impl Fn(S) -> Source,
     ) -> Self {
         let Opened { channels, findings, source } = opened;
-        Self { path: path.to_owned(), format, channels, findings, source: wrap(source) }
+        let (path, source) = (path.to_owned(), wrap(source));
+        Self { path, format, channels, findings, source, packed_messages: false, _unpacked: None }
     }
 
     /// Where it is.
@@ -227,11 +240,34 @@ impl Log {
         take: &mut Take<'_>,
     ) -> Result<Vec<Finding>> {
         let wanted: Vec<bool> = (0..self.channels.len()).map(wanted).collect();
+        if !self.packed_messages {
+            return self.visit_stored(&wanted, take);
+        }
+        let mut lost = 0u64;
+        let mut findings = self.visit_stored(
+            &wanted,
+            &mut |message| match packed::unpack_message(message.data) {
+                Ok(data) => take(Message { data: &data, ..message }),
+                Err(_) => {
+                    lost += 1;
+                    Ok(())
+                }
+            },
+        )?;
+        if lost > 0 {
+            let text = format!("{lost} messages are no whole zstd and are left out");
+            findings.push(Finding::error("log-messages-damaged", text));
+        }
+        Ok(findings)
+    }
+
+    /// Messages as they are stored.
+    fn visit_stored(&self, wanted: &[bool], take: &mut Take<'_>) -> Result<Vec<Finding>> {
         match &self.source {
-            Source::Mcap(source) => source.visit(&wanted, take),
-            Source::Rosbag1(source) => source.visit(&wanted, take),
-            Source::Rosbag2(source) => source.visit(&wanted, take),
-            Source::Ulog(source) => source.visit(&wanted, take),
+            Source::Mcap(source) => source.visit(wanted, take),
+            Source::Rosbag1(source) => source.visit(wanted, take),
+            Source::Rosbag2(source) => source.visit(wanted, take),
+            Source::Ulog(source) => source.visit(wanted, take),
         }
     }
 }
@@ -246,6 +282,15 @@ pub fn detect(path: &Path) -> Result<Option<LogFormat>> {
         let rosbag2 = path.join("metadata.yaml").is_file();
         return Ok(match files.first() {
             Some(first) if rosbag2 => detect(first)?,
+            _ => None,
+        });
+    }
+    if let Some(inner) = packed::inner_name(path) {
+        // Compressed as a whole by rosbag2: its name says what is in it.
+        let extension = Path::new(inner).extension().and_then(|e| e.to_str());
+        return Ok(match extension {
+            Some("db3") => Some(LogFormat::Rosbag2),
+            Some("mcap") => Some(LogFormat::Mcap),
             _ => None,
         });
     }
@@ -302,11 +347,15 @@ fn log_files(path: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(path).at("read folder", path)? {
         let file = entry.at("read folder", path)?.path();
-        let extension = file.extension().and_then(|e| e.to_str()).unwrap_or("");
-        if matches!(extension, "db3" | "mcap") && file.is_file() {
+        let inner = packed::inner_name(&file).map(PathBuf::from);
+        let extension = inner.as_ref().unwrap_or(&file).extension().and_then(|e| e.to_str());
+        if matches!(extension, Some("db3" | "mcap")) && file.is_file() {
             files.push(file);
         }
     }
+    // What was unpacked by hand beside the packed file would be read twice.
+    let names: Vec<PathBuf> = files.clone();
+    files.retain(|f| packed::inner_name(f).is_none_or(|n| !names.contains(&f.with_file_name(n))));
     sort_naturally(&mut files);
     Ok(files)
 }

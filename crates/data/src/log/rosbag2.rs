@@ -13,7 +13,6 @@ use std::path::{Path, PathBuf};
 use embody_core::{IoContext, Result};
 use rusqlite::{Connection, OpenFlags, Row};
 
-use super::mcap::read_bounded;
 use super::{Channel, Definition, Encoding, Message, Opened, Take};
 use crate::error::DataError;
 use crate::finding::Finding;
@@ -21,8 +20,6 @@ use crate::finding::Finding;
 #[derive(Debug)]
 pub(super) struct Rosbag2 {
     files: Vec<Part>,
-    /// Each message is compressed by itself (`compression_mode: message`).
-    packed_messages: bool,
 }
 
 #[derive(Debug)]
@@ -30,9 +27,6 @@ struct Part {
     path: PathBuf,
     ids: HashMap<i64, usize>,
 }
-
-/// No message may unpack to more.
-const MESSAGE_LIMIT: u64 = 1 << 30;
 
 /// Opens the files of a recording; `root` is the file or folder that was asked for.
 pub(super) fn open(root: &Path, files: &[PathBuf]) -> Result<Opened<Rosbag2>> {
@@ -58,7 +52,7 @@ pub(super) fn open(root: &Path, files: &[PathBuf]) -> Result<Opened<Rosbag2>> {
         let text = format!("metadata.yaml says {count} messages, the files hold {messages}");
         findings.push(Finding::warning("log-count", text).file("metadata.yaml"));
     }
-    let source = Rosbag2 { files: parts, packed_messages: described.packed_messages };
+    let source = Rosbag2 { files: parts };
     Ok(Opened { channels, findings, source })
 }
 
@@ -167,10 +161,46 @@ fn damaged(path: &Path, why: &str) -> DataError {
     }
 }
 
+/// Files that `metadata.yaml` in `root` names and that are not there: a recording split over several
+/// files is whole only with all of them.
+pub(super) fn compare_files(root: &Path) -> Result<Vec<Finding>> {
+    let path = root.join("metadata.yaml");
+    if !path.is_file() {
+        return Ok(Vec::new());
+    }
+    let text = std::fs::read_to_string(&path).at("read", &path)?;
+    let named: Vec<String> = text
+        .lines()
+        .skip_while(|line| line.trim() != "relative_file_paths:")
+        .skip(1)
+        .map_while(|line| line.trim().strip_prefix("- "))
+        .map(|name| name.trim().trim_matches(['"', '\'']).to_owned())
+        .collect();
+    // Names are compared without their folders: older bags name them below the bag's own.
+    let last = |name: &str| name.rsplit('/').next().unwrap_or(name).to_owned();
+    let named: Vec<String> = named.iter().map(|n| last(n)).collect();
+    let mut findings = Vec::new();
+    for name in named.iter().filter(|n| !root.join(n).is_file()) {
+        // A file that was unpacked by hand is as good.
+        if name.strip_suffix(".zstd").is_some_and(|inner| root.join(inner).is_file()) {
+            continue;
+        }
+        let text =
+            format!("metadata.yaml names {name}, which is not there; its messages are missing");
+        findings.push(Finding::error("log-file-missing", text).file("metadata.yaml"));
+    }
+    Ok(findings)
+}
+
 #[derive(Default)]
 struct Described {
     messages: Option<u64>,
     packed_messages: bool,
+}
+
+/// Whether each message is compressed by itself (`compression_mode: message`), in either storage.
+pub(super) fn packs_messages(root: &Path) -> Result<bool> {
+    Ok(describe(root)?.packed_messages)
 }
 
 /// The few lines of `metadata.yaml` that matter; rosbag2 writes one key per line.
@@ -259,14 +289,6 @@ impl Rosbag2 {
                 odd += 1;
                 continue;
             };
-            let unpacked = match self.unpack(data) {
-                Ok(unpacked) => unpacked,
-                Err(_) => {
-                    odd += 1;
-                    continue;
-                }
-            };
-            let data = unpacked.as_deref().unwrap_or(data);
             take(Message { channel, log_time: time, publish_time: time, data })?;
             last = Some(time);
             count += 1;
@@ -281,16 +303,6 @@ impl Rosbag2 {
             findings.push(Finding::error("log-rows-damaged", text).file(name));
         }
         Ok(())
-    }
-
-    fn unpack(&self, data: &[u8]) -> std::result::Result<Option<Vec<u8>>, String> {
-        if !self.packed_messages {
-            return Ok(None);
-        }
-        let decoder = zstd::stream::read::Decoder::with_buffer(data).map_err(|e| e.to_string())?;
-        let mut out = read_bounded(decoder, data.len(), MESSAGE_LIMIT)?;
-        out.shrink_to_fit();
-        Ok(Some(out))
     }
 }
 

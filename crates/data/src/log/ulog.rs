@@ -118,7 +118,7 @@ impl Scan {
             b'B' if content.len() >= 40 && content[8] & 1 != 0 => {
                 for place in content[16..40].chunks_exact(8) {
                     let offset = Cursor::new(place).u64().and_then(|o| usize::try_from(o).ok());
-                    self.appended.extend(offset.filter(|o| *o > 0));
+                    self.appended.extend(offset.filter(|o| *o > 0 && *o < map.len()));
                 }
                 self.appended.sort_unstable();
             }

@@ -5,6 +5,7 @@
 //! error, never a panic, and never more memory than they justify.
 
 mod builtin;
+mod idl;
 mod picture;
 mod plan;
 mod protobuf;
@@ -27,7 +28,7 @@ pub(crate) use rosmsg::{common, short};
 pub(crate) use schema::{Kind, Schema};
 pub(crate) use tree::Path;
 pub use tree::{Tree, Value};
-use wire::{Layout, Style, Wire};
+use wire::{Layout, Style};
 pub(crate) use write::CdrWriter;
 
 /// Decodes the messages of one channel.
@@ -61,9 +62,11 @@ impl Decoder {
                 let ros1 = channel.encoding == Encoding::Ros1;
                 let kind = channel.definition.as_ref().map_or("", |d| d.encoding.as_str());
                 let schema = match text()? {
-                    Some(text) if kind != "ros2idl" && kind != "omgidl" && !text.is_empty() => {
-                        rosmsg::parse(name, &text, ros1)?
+                    // MCAP calls it ros2idl, rosbag2's storage in SQLite says it in the text.
+                    Some(text) if kind == "ros2idl" || kind == "omgidl" || idl::is_idl(&text) => {
+                        idl::parse(name, &text)?
                     }
+                    Some(text) if !text.is_empty() => rosmsg::parse(name, &text, ros1)?,
                     _ => common(name, ros1).ok_or_else(|| {
                         format!(
                             "the log brings no definition of {name} that can be read, and it is \
@@ -96,9 +99,7 @@ impl Decoder {
     /// When it is damaged or of another type.
     pub fn tree(&self, message: &[u8]) -> Result<Tree, String> {
         match &self.form {
-            Form::Wire(layout) => {
-                Ok(Wire::new(message, layout.style).and_then(|mut w| w.tree(layout, 0))?)
-            }
+            Form::Wire(layout) => Ok(layout.wire(message).and_then(|mut w| w.tree(layout, 0))?),
             Form::Protobuf(descriptor) => protobuf::tree(descriptor, message),
             Form::Json => {
                 let value: serde_json::Value =

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::rosmsg::short;
 use super::tree::Value;
 use super::{Decoder, Plan};
+use crate::picture as stills;
 use crate::video::StreamDecoder;
 
 /// A frame: RGB `[height, width, 3]`.
@@ -17,9 +18,6 @@ pub(crate) struct Picture {
     pub height: usize,
     pub rgb: Vec<u8>,
 }
-
-/// Largest picture that is unpacked, pixels.
-const PIXEL_LIMIT: usize = 1 << 27;
 
 /// Turns messages of a camera's channel into pictures.
 pub(crate) struct Camera {
@@ -169,38 +167,16 @@ fn raw(
 
 /// A JPEG or PNG, told apart by its first bytes: the `format` field is often wrong.
 fn still(data: &[u8]) -> Result<Picture, String> {
-    if data.starts_with(&[0xff, 0xd8]) {
-        jpeg(data)
-    } else if data.starts_with(b"\x89PNG") {
+    if data.starts_with(b"\x89PNG") {
+        stills::size_of(data)?;
         png_image(data)
+    } else if data.starts_with(&[0xff, 0xd8]) {
+        let (height, width) = stills::size_of(data)?;
+        Ok(Picture { width, height, rgb: stills::decode(data, height, width)? })
     } else {
         let head = &data[..data.len().min(4)];
         Err(format!("a compressed picture that is neither JPEG nor PNG (it begins {head:02x?})"))
     }
-}
-
-fn jpeg(data: &[u8]) -> Result<Picture, String> {
-    use zune_jpeg::JpegDecoder;
-    use zune_jpeg::zune_core::bytestream::ZCursor;
-    use zune_jpeg::zune_core::colorspace::ColorSpace;
-    use zune_jpeg::zune_core::options::DecoderOptions;
-    let options = DecoderOptions::default()
-        .jpeg_set_out_colorspace(ColorSpace::RGB)
-        .set_max_width(1 << 15)
-        .set_max_height(1 << 15)
-        .set_strict_mode(true);
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(data), options);
-    let fail = |e: zune_jpeg::errors::DecodeErrors| format!("damaged JPEG: {e}");
-    decoder.decode_headers().map_err(fail)?;
-    let (width, height) = decoder.dimensions().ok_or("a JPEG without a size")?;
-    if width.saturating_mul(height) > PIXEL_LIMIT {
-        return Err(format!("a JPEG of {width}x{height} pixels"));
-    }
-    let rgb = decoder.decode().map_err(fail)?;
-    if rgb.len() != width * height * 3 {
-        return Err("a JPEG of unusual colours".to_owned());
-    }
-    Ok(Picture { width, height, rgb })
 }
 
 fn png_image(data: &[u8]) -> Result<Picture, String> {
@@ -209,9 +185,6 @@ fn png_image(data: &[u8]) -> Result<Picture, String> {
     let fail = |e: png::DecodingError| format!("damaged PNG: {e}");
     let mut reader = decoder.read_info().map_err(fail)?;
     let (width, height) = (reader.info().width as usize, reader.info().height as usize);
-    if width.saturating_mul(height) > PIXEL_LIMIT {
-        return Err(format!("a PNG of {width}x{height} pixels"));
-    }
     let size = reader.output_buffer_size().ok_or("a PNG too large")?;
     let mut pixels = vec![0; size];
     let frame = reader.next_frame(&mut pixels).map_err(fail)?;

@@ -73,7 +73,7 @@ impl Walk {
                 Value::Bytes(v) => v.clear(),
             }
         }
-        let mut wire = Wire::new(message, self.layout.style)?;
+        let mut wire = self.layout.wire(message)?;
         self.root.walk(&self.layout, 0, &mut wire, &mut self.slots)?;
         for chosen in &self.chosen {
             let Value::Texts(names) = &self.slots[chosen.names] else {

@@ -8,7 +8,11 @@ use super::tree::Tree;
 
 /// The descriptor of message type `name` in a serialised FileDescriptorSet.
 pub(super) fn descriptor(name: &str, set: &[u8]) -> Result<MessageDescriptor, String> {
-    let pool = DescriptorPool::decode(set).map_err(|e| format!("its descriptors: {e}"))?;
+    // While it words its refusal of some damaged descriptors, prost-reflect indexes a list of files
+    // that is still empty.
+    let pool = std::panic::catch_unwind(|| DescriptorPool::decode(set))
+        .map_err(|_| "its descriptors contradict themselves".to_owned())?
+        .map_err(|e| format!("its descriptors: {e}"))?;
     pool.get_message_by_name(name).ok_or_else(|| format!("its descriptors do not define {name}"))
 }
 

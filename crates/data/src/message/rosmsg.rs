@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 
 use super::builtin;
-use super::schema::{Arity, Field, Kind, Scalar, Schema, Struct};
+use super::schema::{Arity, FIELD_LIMIT, Field, Kind, Scalar, Schema, Struct};
 
 /// Longest text that is taken for a definition.
 const TEXT_LIMIT: usize = 4 << 20;
@@ -30,9 +30,6 @@ pub(crate) fn parse(name: &str, text: &str, ros1: bool) -> Result<Schema, String
         if let Some(next) = trimmed.strip_prefix("MSG:") {
             current = short(next.trim());
             continue;
-        }
-        if trimmed.starts_with("IDL:") {
-            return Err("it is written in IDL, which is not read yet".to_owned());
         }
         body.push_str(line);
         body.push('\n');
@@ -109,6 +106,9 @@ impl Builder {
             let Some(field) = self.field(name, line)? else { continue };
             if fields.iter().any(|f| f.name == field.name) {
                 return Err(format!("{name} has two fields called {}", field.name));
+            }
+            if fields.len() == FIELD_LIMIT {
+                return Err(format!("{name} has more than {FIELD_LIMIT} fields"));
             }
             fields.push(field);
         }

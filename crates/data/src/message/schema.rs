@@ -4,6 +4,10 @@ use std::fmt::Write as _;
 
 /// Deepest nesting of structures; what reads messages may recurse as deep.
 const DEPTH_LIMIT: usize = 64;
+/// Most fields of a structure.
+pub(super) const FIELD_LIMIT: usize = 4096;
+/// Most names of numbers that are given.
+const NAME_LIMIT: usize = 1 << 16;
 
 /// A number of fixed size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,24 +151,30 @@ impl Schema {
     /// Names of the numbers in structure `index`, in order, such as `position.x`; lists of unknown
     /// length have none.
     pub fn leaf_names(&self, index: usize, prefix: &str, out: &mut Vec<String>) {
+        self.walk_leaves(index, prefix, out, &mut { NAME_LIMIT });
+    }
+
+    /// `left` counts elements looked at: arrays of arrays of structures without numbers have many and
+    /// give no name.
+    fn walk_leaves(&self, index: usize, prefix: &str, out: &mut Vec<String>, left: &mut usize) {
         for field in &self.structs[index].fields {
-            let count = match field.arity {
-                Arity::One => 1,
-                Arity::Array(n) => n.min(4096),
-                Arity::List(_) => 0,
+            let count = match (field.arity, field.kind) {
+                (_, Kind::Text | Kind::WideText | Kind::Char) | (Arity::List(_), _) => 0,
+                (Arity::One, _) => 1,
+                (Arity::Array(n), _) => n.min(4096),
             };
             for i in 0..count {
+                let Some(rest) = left.checked_sub(1) else { return };
+                *left = rest;
                 let mut name = format!("{prefix}{}", field.name);
                 if field.arity != Arity::One {
                     let _ = write!(name, "_{i}");
                 }
                 match field.kind {
-                    Kind::Scalar(_) => out.push(name),
-                    Kind::Struct(inner) => self.leaf_names(inner, &format!("{name}."), out),
-                    Kind::Text | Kind::WideText | Kind::Char => {}
-                }
-                if out.len() > 1 << 16 {
-                    return;
+                    Kind::Struct(inner) => {
+                        self.walk_leaves(inner, &format!("{name}."), out, left);
+                    }
+                    _ => out.push(name),
                 }
             }
         }

@@ -250,3 +250,89 @@ fn stills_decode_as_pillow_sees_them() {
         assert!(camera.picture(message.as_bytes(), true).is_err(), "half of {name}");
     }
 }
+
+/// Twelve bytes of a `wstring` between numbers, with four bytes to a character (Cyclone DDS, Fast
+/// CDR 1) and with two (Fast CDR 2).
+#[test]
+fn wide_text_is_read_in_both_widths() {
+    let decoder =
+        Decoder::new(&channel(Encoding::Cdr, "uint32 a\nwstring text\nuint32 b\n")).unwrap();
+    let text = "gr\u{fc}n";
+    for (width, big) in [(4usize, false), (2, false), (4, true), (2, true)] {
+        let long = |v: u32| if big { v.to_be_bytes() } else { v.to_le_bytes() };
+        let mut message = vec![0, u8::from(!big), 0, 0];
+        message.extend(long(7));
+        message.extend(long(4));
+        for unit in text.encode_utf16() {
+            let (wide, narrow) = (long(u32::from(unit)), unit);
+            match (width, big) {
+                (4, _) => message.extend(wide),
+                (_, true) => message.extend(narrow.to_be_bytes()),
+                (_, false) => message.extend(narrow.to_le_bytes()),
+            }
+        }
+        message.extend(long(9));
+        let tree = decoder.tree(&message).unwrap_or_else(|e| panic!("{width} {big}: {e}"));
+        assert_eq!(tree.get("text"), Some(&Tree::Text(text.to_owned())), "{width} {big}");
+        assert_eq!(tree.get("b"), Some(&Tree::Int(9)));
+        let mut plan = decoder.plan(&["text", "b"]).unwrap();
+        assert_eq!(
+            plan.extract(&message).unwrap(),
+            [Value::Text(text.to_owned()), Value::Ints(vec![9])]
+        );
+        message.extend([0; 16]);
+        assert!(decoder.tree(&message).is_err(), "neither width ends where the message does");
+    }
+}
+
+#[test]
+fn idl_that_is_not_understood_says_where() {
+    let idl = |text: &str| {
+        let mut channel = channel(Encoding::Cdr, text);
+        channel.definition = Some(Definition { encoding: "ros2idl".into(), data: text.into() });
+        Decoder::new(&channel)
+    };
+    let good = "module test { module msg {\nstruct Thing {\nlong long a, b[2];\n};\n};\n};";
+    let decoder = idl(good).unwrap();
+    let message = [&[0, 1, 0, 0][..], &[1; 24]].concat();
+    assert!(decoder.tree(&message).is_ok());
+    for (from, to, says) in [
+        ("long long a", "wchar a", "line 3"),
+        ("long long a", "@optional long a", "optional"),
+        ("};\n};\n};", "};", "ends too early"),
+        ("Thing", "Other", "does not define"),
+        ("long long a", "missing_msgs::msg::X a", "no definition of missing_msgs/X"),
+        ("long long a", "sequence<sequence<long> > a", "lists of lists"),
+    ] {
+        let error = idl(&good.replace(from, to)).unwrap_err();
+        assert!(error.contains(says), "{error}");
+    }
+}
+
+/// Sizes in a definition multiply: what a few lines claim must not take time or memory.
+#[test]
+fn nested_arrays_of_nothing_take_no_time() {
+    let nest = |kind: &str| {
+        let mut text = String::from("A1[4096] a\n");
+        for i in 1..6 {
+            let rule = "=".repeat(80);
+            let inner = if i == 5 { kind.to_owned() } else { format!("A{}[4096] a", i + 1) };
+            text += &format!("{rule}\nMSG: test/A{i}\n{inner}\n");
+        }
+        text
+    };
+    for kind in ["", "string s"] {
+        for encoding in [Encoding::Cdr, Encoding::Ros1] {
+            let decoder = Decoder::new(&channel(encoding, &nest(kind))).unwrap();
+            let mut names = Vec::new();
+            decoder.schema().unwrap().leaf_names(0, "", &mut names);
+            assert_eq!(names, Vec::<String>::new());
+            let message = [&[0, 1, 0, 0][..], &[0; 5000]].concat();
+            assert!(decoder.tree(&message).is_err());
+            assert!(decoder.plan(&["a"]).is_ok());
+        }
+    }
+    let many: String = (0..5000).map(|i| format!("bool b{i}\n")).collect();
+    let error = Decoder::new(&channel(Encoding::Cdr, &many)).unwrap_err();
+    assert!(error.contains("more than 4096 fields"), "{error}");
+}

@@ -3,7 +3,7 @@
 //!
 //! Invariant: a count in a message never makes more memory than the message's own bytes justify.
 
-use super::schema::{Arity, Field, Kind, Scalar, Schema};
+use super::schema::{Arity, Field, Kind, Scalar, Schema, Struct};
 use super::tree::{Tree, Value};
 
 pub(crate) type Res<T> = Result<T, &'static str>;
@@ -29,6 +29,8 @@ pub(crate) struct Wire<'a> {
     origin: usize,
     big: bool,
     style: Style,
+    /// Bytes of a character of a `wstring`.
+    wide: usize,
 }
 
 /// A schema with what reading needs to know of it.
@@ -38,17 +40,41 @@ pub(crate) struct Layout {
     /// Fewest bytes of each structure.
     pub min: Vec<usize>,
     pub style: Style,
+    /// Whether there is a `wstring` in it.
+    wide: bool,
 }
 
 impl Layout {
     pub fn new(schema: Schema, style: Style) -> Result<Self, String> {
-        Ok(Self { min: schema.min_sizes()?, schema, style })
+        let wide = |s: &Struct| s.fields.iter().any(|f| f.kind == Kind::WideText);
+        let wide = schema.structs.iter().any(wide);
+        Ok(Self { min: schema.min_sizes()?, schema, style, wide })
+    }
+
+    /// Begins to read a message.
+    ///
+    /// A character of a `wstring` has four bytes (Cyclone DDS, Fast CDR 1) or two (Fast CDR 2), and
+    /// nothing says which: it is the width with which the fields end where the message does, but
+    /// for the padding to four bytes.
+    pub fn wire<'a>(&self, message: &'a [u8]) -> Res<Wire<'a>> {
+        let wire = Wire::new(message, self.style)?;
+        if !self.wide {
+            return Ok(wire);
+        }
+        let fits = |wide: &Wire<'a>| {
+            let mut end = *wide;
+            end.skip_struct(self, 0).is_ok() && end.left() < 4
+        };
+        let widths = [4, 2].map(|wide| Wire { wide, ..wire });
+        widths.into_iter().find(fits).ok_or(
+            "its fields do not end where it ends, with two bytes to a character of a wstring or four",
+        )
     }
 }
 
 impl<'a> Wire<'a> {
-    pub fn new(bytes: &'a [u8], style: Style) -> Res<Self> {
-        let mut wire = Self { bytes, at: 0, align: 1, origin: 0, big: false, style };
+    fn new(bytes: &'a [u8], style: Style) -> Res<Self> {
+        let mut wire = Self { bytes, at: 0, align: 1, origin: 0, big: false, style, wide: 4 };
         if style == Style::Cdr {
             let head = bytes.get(..4).ok_or(SHORT)?;
             (wire.big, wire.align) = match [head[0], head[1]] {
@@ -116,6 +142,24 @@ impl<'a> Wire<'a> {
         })
     }
 
+    /// A `wstring`: the number of its characters, then each; UTF-16 in two bytes or in four.
+    fn wide_text(&mut self) -> Res<String> {
+        let units = self.wide_units()?;
+        let (big, wide) = (self.big, self.wide);
+        let unit = |b: &[u8]| match (wide, big) {
+            (2, true) => u16::from_be_bytes([b[0], b[1]]),
+            (2, false) | (_, false) => u16::from_le_bytes([b[0], b[1]]),
+            (_, true) => u16::from_be_bytes([b[2], b[3]]),
+        };
+        let units: Vec<u16> = units.chunks_exact(wide).map(unit).collect();
+        Ok(String::from_utf16_lossy(&units))
+    }
+
+    fn wide_units(&mut self) -> Res<&'a [u8]> {
+        let len = self.u32()? as usize;
+        self.take(len.checked_mul(self.wide).ok_or(SHORT)?)
+    }
+
     /// Number of elements of a field, checked against the bytes that are left.
     pub fn count(&mut self, layout: &Layout, field: &Field) -> Res<usize> {
         let count = match field.arity {
@@ -129,7 +173,10 @@ impl<'a> Wire<'a> {
             Kind::Text | Kind::WideText => 4,
             Kind::Struct(inner) => layout.min[inner],
         };
-        // An empty structure takes no bytes, yet a list of them takes time: hold it to a byte each.
+        // An empty structure takes no bytes (in CDR one), yet a list of lists of them takes time.
+        if least == 0 && count > 1 && self.style != Style::Cdr {
+            return Err("it holds a list of structures without fields");
+        }
         if count.saturating_mul(least.max(usize::from(count > 1))) > self.left() {
             return Err(SHORT);
         }
@@ -142,7 +189,7 @@ impl<'a> Wire<'a> {
             Kind::Scalar(scalar) => self.scalars(scalar, count).map(|_| ()),
             Kind::Char => self.take(count).map(|_| ()),
             Kind::Text => (0..count).try_for_each(|_| self.text().map(|_| ())),
-            Kind::WideText => Err(WIDE),
+            Kind::WideText => (0..count).try_for_each(|_| self.wide_units().map(|_| ())),
             Kind::Struct(inner) => (0..count).try_for_each(|_| self.skip_struct(layout, inner)),
         }
     }
@@ -165,7 +212,7 @@ impl<'a> Wire<'a> {
             Kind::Scalar(scalar) => self.scalars(scalar, index).map(|_| ()),
             Kind::Char => self.take(index).map(|_| ()),
             Kind::Text => (0..index).try_for_each(|_| self.text().map(|_| ())),
-            Kind::WideText => Err(WIDE),
+            Kind::WideText => (0..index).try_for_each(|_| self.wide_units().map(|_| ())),
             Kind::Struct(inner) => (0..index).try_for_each(|_| self.skip_struct(layout, inner)),
         }
     }
@@ -207,8 +254,11 @@ impl<'a> Wire<'a> {
                 }
                 Ok(())
             }
-            Kind::Text => (0..count).try_for_each(|_| {
-                let text = String::from_utf8_lossy(self.text()?);
+            Kind::Text | Kind::WideText => (0..count).try_for_each(|_| {
+                let text = match kind {
+                    Kind::WideText => self.wide_text()?.into(),
+                    _ => String::from_utf8_lossy(self.text()?),
+                };
                 match out {
                     Value::Text(out) => out.push_str(&text),
                     Value::Texts(out) => out.push(text.into_owned()),
@@ -216,7 +266,6 @@ impl<'a> Wire<'a> {
                 }
                 Ok(())
             }),
-            Kind::WideText => Err(WIDE),
             Kind::Struct(inner) => {
                 for _ in 0..count {
                     let fields = &layout.schema.structs[inner].fields;
@@ -264,7 +313,7 @@ impl<'a> Wire<'a> {
                     items.push(match kind {
                         Kind::Scalar(scalar) => self.scalar_tree(scalar)?,
                         Kind::Struct(inner) => self.tree(layout, inner)?,
-                        Kind::WideText => return Err(WIDE),
+                        Kind::WideText => Tree::Text(self.wide_text()?),
                         _ => Tree::Text(String::from_utf8_lossy(self.text()?).into_owned()),
                     });
                 }
@@ -290,8 +339,6 @@ impl<'a> Wire<'a> {
         Ok(if scalar == Scalar::Bool { Tree::Bool(out[0] != 0) } else { Tree::Int(out[0]) })
     }
 }
-
-const WIDE: &str = "it holds a wstring, whose form on the wire differs between vendors";
 
 macro_rules! each {
     ($bytes:expr, $big:expr, $kind:ty, $out:expr, $map:expr) => {{

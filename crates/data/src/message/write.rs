@@ -39,6 +39,12 @@ impl CdrWriter {
         texts.iter().fold(out, |out, text| out.text(text))
     }
 
+    #[cfg(any(test, feature = "fuzz"))]
+    pub fn byte(mut self, value: u8) -> Self {
+        self.0.push(value);
+        self
+    }
+
     pub fn bytes(self, bytes: &[u8]) -> Self {
         let mut out = self.long(bytes.len() as u32);
         out.0.extend(bytes);

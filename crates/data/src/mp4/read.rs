@@ -27,7 +27,7 @@ pub(crate) fn read_track(file: &[u8]) -> Res<Track> {
     let mut boxes = Boxes { bytes: moov };
     while let Some((kind, body)) = boxes.next_box()? {
         if &kind == b"trak" {
-            match read_trak(body) {
+            match read_trak(body, file.len()) {
                 Ok(Some(track)) if track.samples.is_empty() && fragmented => {
                     return Err("fragmented MP4 is not supported".to_owned());
                 }
@@ -87,7 +87,7 @@ fn need<'a>(bytes: &'a [u8], path: &[&[u8; 4]]) -> Res<&'a [u8]> {
     })
 }
 
-fn read_trak(trak: &[u8]) -> Res<Option<Track>> {
+fn read_trak(trak: &[u8], file_len: usize) -> Res<Option<Track>> {
     let mdia = need(trak, &[b"mdia"])?;
     let hdlr = need(mdia, &[b"hdlr"])?;
     if hdlr.get(8..12) != Some(&b"vide"[..]) {
@@ -108,7 +108,7 @@ fn read_trak(trak: &[u8]) -> Res<Option<Track>> {
     let (width, height) = (be16(sample_entry, 32)?, be16(sample_entry, 34)?);
     let config =
         TrackConfig { timescale, sample_entry: sample_entry.to_vec(), width, height, media_time };
-    Ok(Some(Track { samples: read_samples(stbl, media_time)?, config }))
+    Ok(Some(Track { samples: read_samples(stbl, media_time, file_len)?, config }))
 }
 
 /// Media time of the first edit that is not empty.
@@ -139,8 +139,8 @@ fn first_entry(stsd: &[u8]) -> Res<&[u8]> {
     }
 }
 
-fn read_samples(stbl: &[u8], media_time: i64) -> Res<Vec<Sample>> {
-    let sizes = sample_sizes(stbl)?;
+fn read_samples(stbl: &[u8], media_time: i64, file_len: usize) -> Res<Vec<Sample>> {
+    let sizes = sample_sizes(stbl, file_len)?;
     let mut samples: Vec<Sample> = sizes
         .iter()
         .map(|&size| Sample { offset: 0, size, pts: 0, cts: 0, duration: 0, sync: true })
@@ -159,16 +159,15 @@ fn read_samples(stbl: &[u8], media_time: i64) -> Res<Vec<Sample>> {
     Ok(samples)
 }
 
-fn sample_sizes(stbl: &[u8]) -> Res<Vec<u32>> {
+fn sample_sizes(stbl: &[u8], file_len: usize) -> Res<Vec<u32>> {
     let Some(stsz) = find(stbl, &[b"stsz"])? else {
         return Err("box `stsz` is missing (compact sizes are not supported)".to_owned());
     };
     let (uniform, count) = (be32(stsz, 4)?, be32(stsz, 8)? as usize);
     if uniform != 0 {
-        // No table backs the count here: a coded frame has at least one byte, so a file of 2^26
-        // frames of one size is beyond anything real.
-        if count > 1 << 26 {
-            return Err(format!("implausible count of {count} samples"));
+        // No table backs the count here, but a coded frame has at least one byte.
+        if count > file_len {
+            return Err(format!("{count} samples in a file of {file_len} bytes"));
         }
         return Ok(vec![uniform; count]);
     }

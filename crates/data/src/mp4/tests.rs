@@ -102,3 +102,14 @@ fn bit_rates_do_not_tell_streams_apart() {
         short.without_bit_rate();
     }
 }
+
+/// A count without a table behind it must not decide how much memory is taken.
+#[test]
+fn a_uniform_size_is_held_against_the_file() {
+    let frames = [(vec![1; 9], 10, 0, true, true), (vec![2; 9], 10, 0, true, false)];
+    let mut file = write(&config(100, 0), &frames);
+    let at = file.windows(4).position(|w| w == b"stsz").expect("a table of sizes") + 8;
+    file[at..at + 8].copy_from_slice(&[0, 0, 0, 1, 3, 255, 255, 255]);
+    let error = read_track(&file).expect_err("67 million samples");
+    assert!(error.contains("67108863 samples in a file"), "{error}");
+}

@@ -381,7 +381,7 @@ impl Record {
         let length = u64::from_le_bytes(bytes.get(1..9)?.try_into().ok()?);
         let end = usize::try_from(length).ok()?.checked_add(9)?;
         let (whole, sum) = (bytes.get(..end)?, bytes.get(end..end.checked_add(CHECK)?)?);
-        if sum != check(whole) {
+        if sum != check(whole) && !cfg!(feature = "fuzz") {
             return None;
         }
         let content = &whole[9..];
@@ -421,7 +421,7 @@ fn packed(segment: &Segment) -> Vec<u8> {
 
 fn unpacked(bytes: &[u8]) -> Option<Segment> {
     let (mut rest, sum) = bytes.split_at_checked(bytes.len().checked_sub(CHECK)?)?;
-    if sum != check(rest) {
+    if sum != check(rest) && !cfg!(feature = "fuzz") {
         return None;
     }
     let mut segment = Segment { packets: Vec::new(), av1c: Vec::new() };

@@ -78,9 +78,9 @@ impl VideoFile {
             .into_iter()
             .flatten()
             .filter(|&i| i < self.shown.len())
-            .min_by_key(|&i| (self.shown[i].0 - ticks).abs())?;
-        let slack = (tolerance * f64::from(self.track.config.timescale)).ceil() as i64;
-        ((self.shown[near].0 - ticks).abs() <= slack).then_some(near)
+            .min_by_key(|&i| self.shown[i].0.abs_diff(ticks))?;
+        let slack = (tolerance * f64::from(self.track.config.timescale)).ceil() as u64;
+        (self.shown[near].0.abs_diff(ticks) <= slack).then_some(near)
     }
 
     /// Presentation indices of the frames in `[from, to)` seconds, half a frame of slack each way.

@@ -6,7 +6,7 @@ use std::path::Path;
 use embody_core::{ArrayView, DType, DataView, EpisodeOutcome, FeatureSpec, Recorder};
 use embody_data::{
     Annotation, Dataset, ImportOptions, LeRobotRecorder, Look, Phase, Plan, ProcessOptions,
-    RecordSpec, VideoSettings, annotate, import, plan, process, read_annotations, validate,
+    RecordSpec, VideoSettings, annotate, import, judge, plan, process, read_annotations, validate,
 };
 
 use crate::common::{SIZE, picture, record, shared_data, with_task};
@@ -376,4 +376,67 @@ fn the_g1_recording_is_measured_soberly() {
         assert!(m.quality.score > 0.5, "{:?}", m.quality);
         assert!(m.nearest.as_ref().is_none_or(|n| !n.same), "people never repeat themselves");
     }
+}
+
+/// Arms reach for a cube; those that fail stop short of it. Of the last six nobody says.
+fn reaching(target: &Path, episodes: usize, judged: usize) {
+    let mut features = embody_core::Features::new();
+    for key in ["observation.state", "action"] {
+        features.insert(key.into(), FeatureSpec::new(DType::Float32, &[2], &["reach", "turn"]));
+    }
+    let spec = RecordSpec {
+        fps: FPS,
+        robot_type: None,
+        features,
+        video: VideoSettings::default(),
+        threads: 1,
+        parameters: serde_json::Value::Null,
+        origin: None,
+    };
+    let mut recorder = LeRobotRecorder::create(target, spec).unwrap();
+    for e in 0..episodes {
+        recorder.begin_episode("reach").unwrap();
+        let end = if fails(e) { 0.6 } else { 1.0 } + 0.05 * (e as f32 * 2.3).sin();
+        for t in 0..40 + e % 7 {
+            let at = [end * (t as f32 / 40.0).min(1.0), (t as f32 * 0.2 + e as f32).sin()];
+            let row = ArrayView { shape: &[2], data: DataView::F32(&at) };
+            recorder.add_frame(&[("observation.state", row), ("action", row)]).unwrap();
+        }
+        let success = (e < judged).then_some(!fails(e));
+        recorder.save_episode(EpisodeOutcome { success, ..Default::default() }).unwrap();
+    }
+    recorder.finish().unwrap();
+}
+
+fn fails(e: usize) -> bool {
+    e * 7 % 10 < 3
+}
+
+#[test]
+fn failures_are_told_from_judged_episodes_with_probability_and_reason() {
+    let home = tempfile::tempdir().unwrap();
+    let root = home.path().join("reaching");
+    reaching(&root, 46, 40);
+    let found = with_task(|t| judge(&root, t).unwrap());
+    let check = found.check;
+    assert_eq!((check.folds, check.successes, check.failures), (5, 28, 12));
+    assert!(check.correct() >= 38, "{check:?}");
+    for e in &found.episodes[40..] {
+        assert_eq!(e.label, None);
+        assert_eq!(e.probability < 0.5, fails(e.episode), "{e:?}");
+    }
+    let failed = found.episodes.iter().find(|e| fails(e.episode)).unwrap();
+    assert!(failed.reasons.iter().any(|r| r.contains(".reach")), "{failed:?}");
+    // A label given by mistake is contradicted by those who did not see it.
+    let wrong = [Annotation { episode: 4, success: Some(fails(4)), ..Default::default() }];
+    let target = home.path().join("mistaken");
+    with_task(|t| annotate(&root, &target, &wrong, t).unwrap());
+    let doubted = &with_task(|t| judge(&target, t).unwrap()).episodes[4];
+    assert_ne!(doubted.label.unwrap(), doubted.probability >= 0.5, "{doubted:?}");
+    // Nothing is learned from too few, and it says what to do.
+    let few = home.path().join("few");
+    reaching(&few, 12, 8);
+    let error = with_task(|t| judge(&few, t).unwrap_err());
+    assert!(error.to_string().contains("judged as successes and 3 as failures"), "{error}");
+    assert!(error.hint().unwrap().contains("annotate"));
 }

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use embody_core::ArrayData;
-use embody_data::{Dataset, ImportOptions, ImportReport, Log, import, resample};
+use embody_data::{
+    Dataset, ImportOptions, ImportReport, Log, ProcessOptions, Relabel, Trim, delete, import,
+    merge, process, relabel, resample, trim,
+};
 use mcap::records::MessageHeader;
 use serde_json::{Value, json};
 
@@ -188,4 +191,61 @@ fn a_wrong_topic_names_the_nearest() {
     let error = error.unwrap_err();
     assert!(error.message().contains("map.toml:5:"), "{error:?}");
     assert_eq!(error.hint(), Some("did you mean \"/state\"?"));
+}
+
+/// Kept streams follow their episodes: what an edit leaves can be sampled again, and gives the same
+/// frames.
+#[test]
+fn streams_follow_their_episodes_through_edits() {
+    let home = home();
+    let head = "fps = 10\n[task_from]\ntopic = \"/task\"\nfield = \"data\"\n[episodes]\nby = \"gap\"\n\
+                gap_secs = 1.0\n";
+    home.import(head, "set").unwrap();
+    let path = |name: &str| home.path(name);
+    let again = |name: &str| {
+        let target = format!("{name}-again");
+        let options = ImportOptions::default();
+        with_task(|t| resample(&home.path(name), &home.path(&target), None, &options, t)).unwrap();
+        assert_eq!(home.states(&target), home.states(name), "{name}");
+        let tasks = |name: &str| -> Vec<Vec<String>> {
+            let dataset = Dataset::open(&home.path(name)).unwrap();
+            dataset.episodes().iter().map(|e| e.tasks.clone()).collect()
+        };
+        assert_eq!(tasks(&target), tasks(name), "{name}");
+    };
+    let files = |name: &str| std::fs::read_dir(home.path(name).join("streams")).unwrap().count();
+
+    with_task(|t| delete(&path("set"), &path("deleted"), &[0], t)).unwrap();
+    assert_eq!((home.states("deleted").len(), files("deleted")), (1, 2));
+    again("deleted");
+
+    with_task(|t| merge(&[path("set"), path("deleted")], &path("merged"), t)).unwrap();
+    assert_eq!((home.states("merged").len(), files("merged")), (3, 4));
+    again("merged");
+
+    let cut = [Trim { episode: 1, keep: 4..20 }];
+    with_task(|t| trim(&path("set"), &path("trimmed"), &cut, false, t)).unwrap();
+    assert_eq!(home.states("trimmed")[1].len(), 16);
+    again("trimmed");
+
+    let label = Relabel { episodes: Some(vec![1]), from: None, to: "third".to_owned() };
+    with_task(|t| relabel(&path("set"), &path("said"), &[label], t)).unwrap();
+    again("said");
+
+    let all = ProcessOptions { max_idle_fraction: 1.0, ..ProcessOptions::default() };
+    with_task(|t| process(&path("set"), &path("processed"), &all, t)).unwrap();
+    again("processed");
+
+    // What keeps no streams can't stand beside what does, and neither can another mapping.
+    let none = ImportOptions { drop_streams: true, ..ImportOptions::default() };
+    with_task(|t| resample(&path("set"), &path("bare"), None, &none, t)).unwrap();
+    let error = with_task(|t| merge(&[path("set"), path("bare")], &path("mixed"), t)).unwrap_err();
+    assert!(error.to_string().contains("do not both keep streams"), "{error}");
+    assert!(error.hint().unwrap().contains("--drop-streams"));
+    assert!(!path("mixed").exists());
+    with_task(|t| merge(&[path("bare"), path("bare")], &path("twice"), t)).unwrap();
+
+    std::fs::remove_file(path("set").join("streams/episode-000001.mcap")).unwrap();
+    let error = with_task(|t| delete(&path("set"), &path("gone"), &[0], t)).unwrap_err();
+    assert!(error.to_string().contains("streams are missing"), "{error}");
 }

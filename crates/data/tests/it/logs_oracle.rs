@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use embody_data::Tree;
+use embody_data::{Channel, Decoder, Definition, Encoding, Log, Tree};
 use serde_json::{Value, json};
 
 use crate::common::shared_data;
@@ -86,6 +86,56 @@ fn rosbags_agrees_on_every_value_of_the_real_bags() {
         let path = folder.join(name);
         let Some(theirs) = ask(&["bag", path.to_str().unwrap()]) else { return };
         compare(&path, &theirs);
+    }
+}
+
+#[test]
+fn packed_and_split_bags_hold_what_rosbags_wrote() {
+    let home = tempfile::tempdir().unwrap();
+    let Some(theirs) = ask(&["packed", home.path().to_str().unwrap()]) else { return };
+    let bags = theirs.as_object().unwrap();
+    assert_eq!(bags.len(), 6);
+    for (name, rows) in bags {
+        let path = home.path().join(name);
+        compare(&path, rows);
+        let findings = Log::open(&path).unwrap().findings().to_vec();
+        assert!(findings.is_empty(), "{name}: {findings:?}");
+    }
+    // A part that is missing is told by name, a packed one that is damaged as well.
+    std::fs::remove_file(home.path().join("split/plain_1.db3")).unwrap();
+    let log = Log::open(&home.path().join("split")).unwrap();
+    let missing = log.findings().iter().find(|f| f.code == "log-file-missing").unwrap();
+    assert!(missing.message.contains("plain_1.db3"), "{missing}");
+    let packed = home.path().join("file/file.db3.zstd");
+    let bytes = std::fs::read(&packed).unwrap();
+    std::fs::write(&packed, &bytes[..bytes.len() / 2]).unwrap();
+    let error = Log::open(&home.path().join("file")).unwrap_err();
+    assert!(error.to_string().contains("file.db3.zstd"), "{error}");
+}
+
+#[test]
+fn idl_describes_messages_as_rosbags_reads_it() {
+    let Some(theirs) = ask(&["idl"]) else { return };
+    let channel = Channel {
+        topic: "/thing".to_owned(),
+        type_name: "oracle_msgs/msg/Thing".to_owned(),
+        encoding: Encoding::Cdr,
+        definition: Some(Definition {
+            encoding: "ros2idl".to_owned(),
+            data: theirs["text"].as_str().unwrap().into(),
+        }),
+        metadata: Default::default(),
+    };
+    let decoder = Decoder::new(&channel).unwrap();
+    for row in theirs["rows"].as_array().unwrap() {
+        let hex = row[0].as_str().unwrap();
+        let message: Vec<u8> = (0..hex.len())
+            .step_by(2)
+            .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap())
+            .collect();
+        let mut ours = Vec::new();
+        flat(&decoder.tree(&message).unwrap(), false, &mut ours);
+        assert_eq!(Value::Array(ours), row[1]);
     }
 }
 

@@ -10,6 +10,7 @@ mod doctor;
 mod edit;
 mod export;
 mod foreign;
+mod loading;
 mod log_episodes;
 mod logs;
 mod logs_oracle;

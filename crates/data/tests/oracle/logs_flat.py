@@ -3,6 +3,8 @@
 usage: logs_flat.py bag PATH            rosbags: ROS 1 and ROS 2 bags
        logs_flat.py ulog PATH           pyulog
        logs_flat.py mcap FOLDER         writes MCAP files of every encoding there, and what is in them
+       logs_flat.py packed FOLDER       writes ROS 2 bags, plain, packed and split, and what is in them
+       logs_flat.py idl                 IDL of common types, and their messages
        logs_flat.py defs NAME...        definitions of the common types
        logs_flat.py stills              a JPEG and PNG files, and what Pillow sees in them
 """
@@ -191,6 +193,116 @@ def mcap(folder):
     return out
 
 
+def packed(folder):
+    import shutil
+
+    import numpy as np
+    from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
+    from rosbags.typesys import Stores, get_typestore
+
+    store = get_typestore(Stores.ROS2_HUMBLE)
+    T = store.types
+    kinds = {"/speed": "std_msgs/msg/Float64", "/image": "sensor_msgs/msg/CompressedImage"}
+
+    def messages():
+        for i in range(60):
+            stamp = T["builtin_interfaces/msg/Time"](sec=i, nanosec=7)
+            header = T["std_msgs/msg/Header"](stamp=stamp, frame_id="cam")
+            image = T["sensor_msgs/msg/CompressedImage"](header=header, format="jpeg", data=np.arange(i, dtype=np.uint8))
+            yield "/speed", 1_000_000 * i, T["std_msgs/msg/Float64"](data=i * 0.5)
+            yield "/image", 1_000_000 * i + 500, image
+
+    out = {}
+    for name, mode, plugin in (
+        ("plain", CompressionMode.NONE, StoragePlugin.SQLITE3),
+        ("file", CompressionMode.FILE, StoragePlugin.SQLITE3),
+        ("message", CompressionMode.MESSAGE, StoragePlugin.SQLITE3),
+        ("mcap-file", CompressionMode.FILE, StoragePlugin.MCAP),
+        ("mcap-message", CompressionMode.MESSAGE, StoragePlugin.MCAP),
+    ):
+        rows = []
+        writer = Writer(Path(folder) / name, version=8, storage_plugin=plugin)
+        if mode is not CompressionMode.NONE:
+            writer.set_compression(mode, CompressionFormat.ZSTD)
+        with writer:
+            connections = {t: writer.add_connection(t, k, typestore=store) for t, k in kinds.items()}
+            for topic, time, message in messages():
+                raw = store.serialize_cdr(message, message.__msgtype__)
+                writer.write(connections[topic], time, raw)
+                rows.append([topic, time, flat(message, [])])
+        out[name] = {"rows": rows}
+    # Split as rosbag2 does with a limit on size: a second file with its own ids.
+    split = Path(folder) / "split"
+    shutil.copytree(Path(folder) / "plain", split)
+    import sqlite3
+
+    first = split / "plain.db3"
+    second = split / "plain_1.db3"
+    shutil.copy(first, second)
+    for path, keep in ((first, "<"), (second, ">=")):
+        db = sqlite3.connect(path)
+        db.execute(f"DELETE FROM messages WHERE NOT timestamp {keep} 30000000")
+        db.commit()
+        db.close()
+    text = (split / "metadata.yaml").read_text()
+    text = text.replace("- plain.db3", "- plain.db3\n  - plain_1.db3", 1)
+    (split / "metadata.yaml").write_text(text)
+    out["split"] = out["plain"]
+    return out
+
+
+def idl():
+    from rosbags.typesys import Stores, get_types_from_idl, get_typestore
+
+    text = """// generated
+#include "geometry_msgs/msg/Point.idl"
+
+module oracle_msgs {
+  module msg {
+    module Thing_Constants {
+      const uint8 BIG = 9;
+    };
+    typedef double double__3[3];
+    struct Inner {
+      @verbatim (language="comment", text=
+        "A comment; with { signs }" "\\n")
+      string label;
+      sequence<uint16, 4> codes;
+    };
+    struct Thing {
+      double__3 gains;
+      @default (value=TRUE)
+      boolean flag;
+      octet small;
+      int64 large;
+      sequence<oracle_msgs::msg::Inner> inners;
+      Inner one;
+      sequence<double> values;
+      string<10> note;
+      float half;
+      unsigned long count;
+    };
+  };
+};
+"""
+    # Includes are for compilers; the reader here does not know them behind a comment.
+    types = get_types_from_idl(text.split("\n", 2)[2])
+    store = get_typestore(Stores.EMPTY)
+    store.register(types)
+    T = store.types
+    import numpy as np
+
+    inner = lambda i: T["oracle_msgs/msg/Inner"](label="x" * i, codes=np.arange(i, dtype=np.uint16))
+    rows = []
+    for i in range(5):
+        thing = T["oracle_msgs/msg/Thing"](
+            gains=np.arange(3) * 0.5 + i, flag=i % 2 == 0, small=i, large=-i, inners=[inner(k) for k in range(i % 4)],
+            one=inner(i % 3), values=np.ones(i), note="n" * i, half=0.25 * i, count=i)
+        raw = bytes(store.serialize_cdr(thing, thing.__msgtype__))
+        rows.append([raw.hex(), flat(thing, [])])
+    return {"text": text, "rows": rows}
+
+
 def defs(names):
     from rosbags.typesys import Stores, get_typestore
 
@@ -221,4 +333,4 @@ def stills():
 
 
 what, *rest = sys.argv[1:]
-print(json.dumps({"bag": lambda: bag(rest[0]), "ulog": lambda: ulog(rest[0]), "mcap": lambda: mcap(rest[0]), "defs": lambda: defs(rest), "stills": stills}[what]()))
+print(json.dumps({"bag": lambda: bag(rest[0]), "ulog": lambda: ulog(rest[0]), "mcap": lambda: mcap(rest[0]), "packed": lambda: packed(rest[0]), "idl": idl, "defs": lambda: defs(rest), "stills": stills}[what]()))

@@ -5,7 +5,7 @@ mod scale;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use embody_core::{Batch, BatchSource, Error, Result};
+use embody_core::{Batch, BatchSource, Error, Loader, LoaderOptions, Result};
 use embody_data::{Dataset, DecodeWhen, FrameSource, Pixels, SourceOptions};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -19,6 +19,8 @@ use crate::ui::print_data;
 /// Future actions read with each frame.
 const WINDOW: i64 = 50;
 const BATCH: usize = 32;
+/// Frames of the shuffle window that is measured beside plain shuffling.
+const SHUFFLE_WINDOW: usize = 1024;
 /// Mean and deviation of ImageNet's channels, with which most image networks normalise.
 const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
 const STD: [f32; 3] = [0.229, 0.224, 0.225];
@@ -72,6 +74,13 @@ fn data(app: &App<'_>, path: &Path, time: Duration) -> Result<Vec<Row>> {
             let per_second = reading(app, path, time, (threads, batch, pixels))?;
             rows.push(Row { what, threads, per_second });
         }
+        for (what, window) in [
+            ("batches of 32 read ahead, each with 50 actions, f32", 0),
+            ("batches of 32 read ahead, windows of 1024 frames, f32", SHUFFLE_WINDOW),
+        ] {
+            let per_second = loading(app, path, time, threads, window)?;
+            rows.push(Row { what, threads, per_second });
+        }
     }
     Ok(rows)
 }
@@ -113,12 +122,7 @@ fn reading(
     time: Duration,
     (threads, batch, pixels): (usize, usize, Pixels),
 ) -> Result<f64> {
-    let mut options =
-        SourceOptions { threads, pixels, decode: DecodeWhen::Reading, ..SourceOptions::default() };
-    if Dataset::open(path)?.info().features.contains_key("action") {
-        options.windows.insert("action".to_owned(), (0..WINDOW).collect());
-    }
-    let source = FrameSource::open(path, &options, app.task)?;
+    let source = open(app, path, threads, pixels)?;
     let readers = if batch == 1 { threads } else { 1 };
     std::thread::scope(|scope| {
         let readers: Vec<_> = (0..readers)
@@ -156,5 +160,49 @@ fn read_shuffled(
         source.batch(&indices, &mut out)?;
         std::hint::black_box(&out);
         Ok(indices.len())
+    })
+}
+
+fn open(app: &App<'_>, path: &Path, threads: usize, pixels: Pixels) -> Result<FrameSource> {
+    let mut options =
+        SourceOptions { threads, pixels, decode: DecodeWhen::Reading, ..SourceOptions::default() };
+    if Dataset::open(path)?.info().features.contains_key("action") {
+        options.windows.insert("action".to_owned(), (0..WINDOW).collect());
+    }
+    FrameSource::open(path, &options, app.task)
+}
+
+/// As training reads: through the loader, with as many workers as threads. What was read
+/// ahead when the time begins is as much as what is when it ends.
+fn loading(
+    app: &App<'_>,
+    path: &Path,
+    time: Duration,
+    threads: usize,
+    window: usize,
+) -> Result<f64> {
+    let floats = Pixels::Floats { mean: MEAN, std: STD };
+    let source = open(app, path, threads, floats)?;
+    let options = LoaderOptions {
+        batch_size: BATCH,
+        window,
+        workers: threads,
+        prefetch: if window > 1 { 1 } else { 2 * threads },
+        ..LoaderOptions::default()
+    };
+    std::thread::scope(|scope| {
+        let mut loader = Loader::start(scope, &source, &options)?;
+        // A window comes at once: whole windows are timed, or the ends would decide.
+        let each = if window > 1 { window.div_ceil(BATCH) } else { 1 };
+        rate(app, time, || {
+            let mut done = 0;
+            for _ in 0..each {
+                let Some(batch) = loader.next() else { break };
+                let batch = batch?;
+                done += batch.frames.len();
+                loader.give_back(batch);
+            }
+            Ok(done)
+        })
     })
 }

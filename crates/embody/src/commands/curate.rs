@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use embody_core::Result;
-use embody_data::{Annotation, FACTS, Look, Plan, ProcessOptions};
+use embody_data::{Annotation, DriftOf, FACTS, Judgement, Look, Plan, ProcessOptions};
 use serde_json::json;
 
 use crate::App;
@@ -68,8 +68,12 @@ pub fn plan(app: &App<'_>, path: &Path, rules: &Rules, no_pictures: bool) -> Res
 
 fn summary(plan: &Plan) {
     for d in &plan.drift {
+        let what = match d.of {
+            DriftOf::Start => "starts",
+            DriftOf::Offset => "is measured, against its command,",
+        };
         print_data(&format!(
-            "drift: {} starts {:+.1} % of its range further off at the end (z {:.1})",
+            "drift: {} {what} {:+.1} % of its range further off at the end (z {:.1})",
             d.dimension,
             d.shift * 100.0,
             d.z
@@ -133,6 +137,71 @@ pub fn process(
         report.frames,
         report.version.short()
     ));
+    Ok(())
+}
+
+/// Prints how likely each episode achieved its task, learned from those that were judged.
+///
+/// # Errors
+/// As [`embody_data::judge`]; a table that can't be written.
+pub fn judge(app: &App<'_>, path: &Path, out: Option<&Path>) -> Result<()> {
+    let Judgement { episodes, check } = embody_data::judge(path, app.task)?;
+    let (correct, all) = (check.correct() as u64, check.total() as u64);
+    let interval = embody_learn::wilson(correct, all, embody_learn::Z95);
+    if let Some(out) = out {
+        let mut text = String::from("episode,score\n");
+        for e in &episodes {
+            text += &format!("{},{:.4}\n", e.episode, e.probability);
+        }
+        embody_core::write_atomic(out, text.as_bytes())?;
+    }
+    if app.json {
+        print_data(
+            &json!({ "episodes": episodes, "check": check, "accuracy": correct as f64 / all as f64,
+                     "interval": interval })
+            .to_string(),
+        );
+        return Ok(());
+    }
+    print_data(&format!("{:>7} {:>8} {:>8}  why", "episode", "judged", "success"));
+    for e in &episodes {
+        let judged = match e.label {
+            Some(true) => "success",
+            Some(false) => "failure",
+            None => "-",
+        };
+        let (episode, percent) = (e.episode, e.probability * 100.0);
+        let doubt = match e.label {
+            Some(label) if label != (e.probability >= 0.5) => " (against its label: look at it)",
+            _ => "",
+        };
+        let why = e.reasons.join("; ");
+        print_data(&format!("{episode:>7} {judged:>8} {percent:>6.0} %  {why}{doubt}"));
+    }
+    print_data(&format!(
+        "cross-validated over {all} judged episodes ({} folds): {correct} right, {:.0} %, 95 % \
+         interval {:.0}-{:.0} %; always saying the more frequent would be right in {:.0} %",
+        check.folds,
+        100.0 * correct as f64 / all as f64,
+        100.0 * interval.0,
+        100.0 * interval.1,
+        100.0 * check.majority()
+    ));
+    print_data(&format!(
+        "of {} failures {} were found; {} successes were called failures",
+        check.failures, check.failures_found, check.false_alarms
+    ));
+    if interval.0 <= check.majority() {
+        print_data(
+            "this is no better than guessing with certainty: do not act on it; judge more episodes",
+        );
+    }
+    if let Some(out) = out {
+        print_data(&format!(
+            "{}: scores for embody data annotate --from; nothing was left out",
+            out.display()
+        ));
+    }
     Ok(())
 }
 

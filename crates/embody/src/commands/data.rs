@@ -1,6 +1,7 @@
 //! `embody data`: look at, check and import datasets.
 
 mod logs;
+mod serve;
 
 use std::path::Path;
 
@@ -11,7 +12,7 @@ use embody_data::{
 };
 use serde_json::json;
 
-use super::curate;
+use super::{curate, stores};
 use crate::App;
 use crate::cli::{DataCommand, Decode, Export};
 use crate::ui::print_data;
@@ -37,7 +38,8 @@ pub fn run(app: &App<'_>, command: &DataCommand) -> Result<()> {
                 threads: app.config.threads,
                 ..ImportOptions::default()
             };
-            let report = embody_data::import(source, target, options, app.task)?;
+            let (source, options) = stores::fetched(&app.config, source, options, app.task)?;
+            let report = embody_data::import(&source, target, options, app.task)?;
             logs::imported(app, target, &report);
             Ok(())
         }
@@ -71,6 +73,7 @@ pub fn run(app: &App<'_>, command: &DataCommand) -> Result<()> {
         DataCommand::Curate { path, rules, no_pictures } => {
             curate::plan(app, path, rules, *no_pictures)
         }
+        DataCommand::Judge { path, out } => curate::judge(app, path, out.as_deref()),
         DataCommand::Measures => curate::measures(app),
         DataCommand::Process { source, target, rules, held_out, seed } => {
             let options =
@@ -89,8 +92,10 @@ pub fn run(app: &App<'_>, command: &DataCommand) -> Result<()> {
             let options = view::Options { port: *port, episode: *episode, open: !no_open };
             view::run(app, path, &options)
         }
+        DataCommand::Serve(flags) => serve::run(app, flags),
         DataCommand::Log { path } => log(app, path),
         DataCommand::Edit(command) => super::edits::run(app, command),
+        DataCommand::Store(command) => stores::run(app, command),
         DataCommand::Video { path, episode, camera, out } => {
             let dataset = Dataset::open(path)?;
             let key = match camera {
@@ -226,6 +231,9 @@ fn log(app: &App<'_>, path: &Path) -> Result<()> {
             lineage.operation, lineage.embody_version
         ));
         print_data(&format!("parameters {}", lineage.parameters));
+        if let Some(copy) = &lineage.store {
+            print_data(&format!("store      {} at {}", copy.url, copy.version));
+        }
     }
     Ok(())
 }

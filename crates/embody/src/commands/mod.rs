@@ -10,3 +10,4 @@ pub mod recipe;
 pub mod reference;
 pub mod run;
 pub mod sim;
+pub mod stores;

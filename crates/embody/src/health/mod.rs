@@ -93,8 +93,8 @@ fn summary(plan: &Plan, findings: &[embody_data::Finding]) -> String {
     };
     let drift = match plan.drift.len() {
         0 => String::new(),
-        1 => " The start pose drifts in one dimension.".to_owned(),
-        n => format!(" The start pose drifts in {n} dimensions."),
+        1 => " Calibration drifts in one place.".to_owned(),
+        n => format!(" Calibration drifts in {n} places."),
     };
     format!(
         "{valid} {clean} of {} episodes are without remark; the rules in force would keep {}.{drift}",

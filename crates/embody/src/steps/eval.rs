@@ -241,10 +241,7 @@ fn actions_of(path: &Path) -> Result<(Vec<Vec<f32>>, usize)> {
 
 fn params(step: &Step) -> Result<Params> {
     let params: Params = step.parse()?;
-    embody_sim::show(&params.task).map_err(|e| e.context(format!("step `{}`", step.name)))?;
-    if params.episodes == 0 {
-        return Err(step.bad_value("episodes", "must be at least 1"));
-    }
+    rollouts::check(step, &params.task, params.episodes)?;
     if params.policy == REPLAY_MEAN && params.dataset.is_none() {
         return Err(step
             .bad_value("policy", "`replay-mean` has nothing to replay")

@@ -4,15 +4,21 @@ use std::path::{Path, PathBuf};
 
 use embody_core::{ContentHash, Result};
 use embody_data::{Dataset, ImportOptions, ImportReport};
+use embody_platform::store::StoreUrl;
 use embody_platform::{Step, StepContext, StepKind, StepOutput};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::process::DATASET;
 use super::{output, resolved};
+use crate::commands::stores;
+use crate::settings::Config;
 
 /// Imports a recording.
-pub struct Import;
+pub struct Import {
+    /// Where to fetch it from, when it is on a store.
+    pub config: Config,
+}
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -74,8 +80,8 @@ impl StepKind for Import {
     }
 
     fn about(&self) -> &'static str {
-        "import a recording (LeRobot, RLDS, HDF5, Zarr; message logs with map): path, fps, task, robot, \
-         rename, map"
+        "import a recording (LeRobot, RLDS, HDF5, Zarr; message logs with map): path (or an address of a \
+         store), fps, task, robot, rename, map"
     }
 
     fn version(&self) -> u32 {
@@ -83,10 +89,15 @@ impl StepKind for Import {
     }
 
     fn resolve(&self, step: &Step) -> Result<Value> {
-        resolved(&params(step)?).map(|mut value| {
-            // Where it lies does not matter; its content is part of the key.
+        let params = params(step)?;
+        let path = params.path.clone();
+        resolved(&params).map(|mut value| {
+            // Where it lies does not matter; its content is part of the key. An address names its
+            // content.
             if let Some(map) = value.as_object_mut() {
-                map.remove("path");
+                if store_of(&path).is_none() {
+                    map.remove("path");
+                }
                 map.remove("map");
             }
             value
@@ -95,7 +106,8 @@ impl StepKind for Import {
 
     fn external_inputs(&self, step: &Step) -> Result<Vec<PathBuf>> {
         let Params { path, map, .. } = params(step)?;
-        Ok([path].into_iter().chain(map).collect())
+        let local = if store_of(&path).is_some() { None } else { Some(path) };
+        Ok(local.into_iter().chain(map).collect())
     }
 
     fn run(&self, ctx: &StepContext<'_>) -> Result<StepOutput> {
@@ -110,6 +122,7 @@ impl StepKind for Import {
             threads: ctx.threads,
             ..ImportOptions::default()
         };
+        let (path, options) = stores::fetched(&self.config, &path, options, ctx.task)?;
         let report = embody_data::import(&path, &target, options, ctx.task)?;
         for note in &report.notes {
             ctx.task.note(&note.to_string());
@@ -135,12 +148,23 @@ fn describe(path: &Path, report: ImportReport) -> Result<Outcome> {
     })
 }
 
+/// The path, if it is an address of a store.
+fn store_of(path: &Path) -> Option<&str> {
+    path.to_str().filter(|p| StoreUrl::is_url(p))
+}
+
 fn params(step: &Step) -> Result<Params> {
     let params: Params = step.parse()?;
     if params.path.as_os_str().is_empty() {
         return Err(step
             .bad_value("path", "no recording is named")
             .with_hint(format!("name one: --set {}.path=FOLDER", step.name)));
+    }
+    if let Some(address) = store_of(&params.path) {
+        stores::pinned(address).map_err(|e| {
+            let bad = step.bad_value("path", e.to_string());
+            e.hint().map(str::to_owned).into_iter().fold(bad, embody_core::Error::with_hint)
+        })?;
     }
     Ok(params)
 }

@@ -25,7 +25,7 @@ pub fn kinds(config: &Config) -> Vec<Box<dyn StepKind>> {
     vec![
         Box::new(record::Record { assets: assets.clone() }),
         Box::new(vary::Vary { assets: assets.clone() }),
-        Box::new(import::Import),
+        Box::new(import::Import { config: config.clone() }),
         Box::new(process::Process),
         Box::new(edit::Merge),
         Box::new(edit::Delete),

@@ -145,10 +145,7 @@ impl StepKind for Record {
 
 fn params(step: &Step) -> Result<Params> {
     let params: Params = step.parse()?;
-    embody_sim::show(&params.task).map_err(|e| e.context(format!("step `{}`", step.name)))?;
-    if params.episodes == 0 {
-        return Err(step.bad_value("episodes", "must be at least 1"));
-    }
+    rollouts::check(step, &params.task, params.episodes)?;
     if params.image_size.iter().any(|side| !(16..=1024).contains(side) || side % 2 == 1) {
         return Err(step.bad_value("image_size", "both sides must be even, from 16 to 1024 pixels"));
     }

@@ -9,6 +9,7 @@ use embody_core::{
 };
 use embody_data::{LeRobotRecorder, Origin, RecordSpec, VideoSettings};
 use embody_learn::{EpisodeRollout, EvalOptions, EvalResult, evaluate};
+use embody_platform::Step;
 use serde_json::Value;
 
 /// Key of the action in every dataset.
@@ -21,6 +22,18 @@ const SLOTS: usize = 16;
 /// How many environments to make for so many episodes.
 pub fn slots(episodes: usize) -> usize {
     episodes.min(SLOTS)
+}
+
+/// Refuses what no rollouts can be made of, before anything runs.
+///
+/// # Errors
+/// An unknown task, no episode; names step, file and line.
+pub fn check(step: &Step, task: &str, episodes: usize) -> Result<()> {
+    embody_sim::show(task).map_err(|e| e.context(format!("step `{}`", step.name)))?;
+    if episodes == 0 {
+        return Err(step.bad_value("episodes", "must be at least 1"));
+    }
+    Ok(())
 }
 
 /// What to run.

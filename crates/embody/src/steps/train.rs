@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use embody_core::{BatchSource, Error, Result};
+use embody_core::{BatchSource, Error, Mixture, MixtureStats, Portion, Result};
 use embody_data::{Dataset, FrameSource, HELD_OUT, SourceOptions};
 use embody_learn::{TrainConfig, required_windows};
 use embody_platform::{Step, StepContext, StepKind, StepOutput};
@@ -22,7 +22,18 @@ pub struct Train;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Head {
-    dataset: String,
+    /// `@STEP` of a processing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    dataset: Option<String>,
+    /// Several of them, each with a weight.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    datasets: Vec<Weighted>,
+    /// By whose statistics values of several datasets are normalised.
+    #[serde(default)]
+    normalize: MixtureStats,
+    /// Whether episodes are drawn by their sampling weights.
+    #[serde(default = "yes")]
+    weighted: bool,
     #[serde(default = "default_preset")]
     preset: String,
     /// Height and width that pictures are brought to; absent: as recorded.
@@ -30,13 +41,45 @@ struct Head {
     image_size: Option<[usize; 2]>,
 }
 
+/// A dataset of a mixture.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Weighted {
+    dataset: String,
+    /// Its share of the frames drawn is this over the sum of all.
+    #[serde(default = "one")]
+    weight: f64,
+}
+
+impl Weighted {
+    fn portion<'a>(&self, source: &'a FrameSource) -> Portion<'a> {
+        Portion { name: self.dataset.clone(), source, weight: self.weight }
+    }
+}
+
+impl Head {
+    fn datasets(&self) -> Vec<Weighted> {
+        let single = |dataset: &String| Weighted { dataset: dataset.clone(), weight: 1.0 };
+        self.dataset.iter().map(single).chain(self.datasets.iter().cloned()).collect()
+    }
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn one() -> f64 {
+    1.0
+}
+
 fn default_preset() -> String {
     "act-small".into()
 }
 
 /// Keys of [`TrainConfig`] that are the run's business, not the recipe's.
-const OF_THE_RUN: [&str; 2] = ["seed", "threads"];
-const HEAD_KEYS: [&str; 3] = ["dataset", "preset", "image_size"];
+const OF_THE_RUN: [&str; 3] = ["seed", "threads", "prefetch"];
+const HEAD_KEYS: [&str; 6] =
+    ["dataset", "datasets", "normalize", "weighted", "preset", "image_size"];
 
 /// What came out.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -78,7 +121,8 @@ impl StepKind for Train {
     }
 
     fn about(&self) -> &'static str {
-        "train a policy on a dataset: dataset, preset, image_size, steps, batch_size, lr, policy, …"
+        "train a policy on a dataset, or several with weights: dataset, datasets, normalize, \
+         weighted, preset, image_size, shuffle_window, steps, batch_size, lr, policy, …"
     }
 
     fn version(&self) -> u32 {
@@ -106,12 +150,34 @@ impl StepKind for Train {
         let (head, mut config) = parse(ctx.step)?;
         config.seed = ctx.seed;
         config.threads = ctx.threads;
-        let dataset = dataset_dir(ctx.input("dataset", &head.dataset)?);
-        let train = open_source(&dataset, TRAIN, &head, &config, ctx)?;
-        let splits = Dataset::open(&dataset)?.info().splits.clone();
-        let held_out = match splits.contains_key(HELD_OUT) {
-            true => Some(open_source(&dataset, HELD_OUT, &head, &config, ctx)?),
-            false => None,
+        let datasets = head.datasets();
+        let (mut train, mut held_out) = (Vec::new(), Vec::new());
+        for weighted in &datasets {
+            let dir = dataset_dir(ctx.input("dataset", &weighted.dataset)?);
+            train.push(open_source(&dir, TRAIN, &head, &config, ctx)?);
+            let has = Dataset::open(&dir)?.info().splits.contains_key(HELD_OUT);
+            held_out.push(match has {
+                true => Some(open_source(&dir, HELD_OUT, &head, &config, ctx)?),
+                false => None,
+            });
+        }
+        let train = Mixture::new(
+            datasets.iter().zip(&train).map(|(d, source)| d.portion(source)).collect(),
+            head.normalize,
+        )?;
+        let in_units = head.normalize == MixtureStats::Joint || held_out[0].is_some();
+        if !in_units {
+            ctx.task.note(
+                "the first dataset, in whose units the policy speaks, holds no episodes \
+                           out: there is no held-out loss",
+            );
+        }
+        let judged = datasets.iter().zip(&held_out).filter(|_| in_units);
+        let judged: Vec<Portion<'_>> =
+            judged.filter_map(|(d, source)| Some(d.portion(source.as_ref()?))).collect();
+        let held_out = match judged.is_empty() {
+            true => None,
+            false => Some(Mixture::new(judged, head.normalize)?),
         };
         let held_out = held_out.as_ref().map(|s| s as &dyn BatchSource);
         let outcome = embody_learn::train(&train, held_out, &config, ctx.dir, ctx.task)?;
@@ -124,7 +190,7 @@ impl StepKind for Train {
             train_loss: outcome.train_loss,
             held_out_loss: outcome.held_out_loss,
         };
-        output(&result, &json!({ "training_s": outcome.elapsed_s }))
+        output(&result, &json!({ "training_s": outcome.elapsed_s, "data_wait": outcome.data_wait }))
     }
 }
 
@@ -142,6 +208,7 @@ fn open_source(
         image_size: head.image_size.map(|[height, width]| (height, width)),
         windows: required_windows(config),
         threads: ctx.threads,
+        unweighted: !head.weighted,
         ..Default::default()
     };
     FrameSource::open(dataset, &options, ctx.task)
@@ -164,6 +231,16 @@ fn parse(step: &Step) -> Result<(Head, TrainConfig)> {
             .with_hint(format!("there are: {names}"))
     })?;
     head.image_size = head.image_size.or(preset.image_size);
+    if head.dataset.is_some() != head.datasets.is_empty() {
+        return Err(step
+            .bad_value("dataset", "give either `dataset` or `datasets`")
+            .with_hint("several datasets: datasets = [{ dataset = \"@a\", weight = 2 }, …]"));
+    }
+    for d in &head.datasets {
+        if !d.weight.is_finite() || d.weight <= 0.0 {
+            return Err(step.bad_value("datasets", format!("{}: weight {}", d.dataset, d.weight)));
+        }
+    }
     let mut merged = toml_of(&preset.config)?;
     lay_over(&mut merged, of_config);
     for key in OF_THE_RUN {

@@ -7,6 +7,7 @@
 
 mod access;
 mod episode;
+mod range;
 mod server;
 
 use std::path::Path;

@@ -15,6 +15,7 @@ use embody_data::Dataset;
 
 use super::access::{Access, Verdict};
 use super::episode;
+use super::range::{Asked, byte_range};
 
 const PAGE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("view.css");
@@ -153,29 +154,6 @@ impl Shared {
     }
 }
 
-#[derive(Debug, PartialEq, Eq)]
-enum Asked {
-    All,
-    /// From, to (exclusive).
-    Part(usize, usize),
-    Outside,
-}
-
-/// One range of RFC 9110, section 14.1.2; several, or another unit, mean the whole.
-fn byte_range(header: &str, length: usize) -> Asked {
-    let Some((first, last)) = header.strip_prefix("bytes=").and_then(|r| r.split_once('-')) else {
-        return Asked::All;
-    };
-    let (from, to) = match (first.trim().parse::<usize>(), last.trim().parse::<usize>()) {
-        (Ok(from), Ok(to)) if from <= to => (from, to.saturating_add(1).min(length)),
-        (Ok(from), Err(_)) if last.trim().is_empty() => (from, length),
-        (Err(_), Ok(0)) if first.trim().is_empty() => return Asked::Outside,
-        (Err(_), Ok(tail)) if first.trim().is_empty() => (length.saturating_sub(tail), length),
-        _ => return Asked::All,
-    };
-    if from >= length { Asked::Outside } else { Asked::Part(from, to) }
-}
-
 fn json<T: serde::Serialize>(value: &T) -> Response {
     match serde_json::to_vec(value) {
         Ok(text) => ([(header::CONTENT_TYPE, "application/json")], text).into_response(),
@@ -190,23 +168,4 @@ fn failed(error: &Error) -> Response {
     });
     let kind = [(header::CONTENT_TYPE, "application/json")];
     (StatusCode::UNPROCESSABLE_ENTITY, kind, body.to_string()).into_response()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ranges_as_the_rfc_has_them() {
-        assert_eq!(byte_range("bytes=0-9", 100), Asked::Part(0, 10));
-        assert_eq!(byte_range("bytes=90-200", 100), Asked::Part(90, 100));
-        assert_eq!(byte_range("bytes=90-", 100), Asked::Part(90, 100));
-        assert_eq!(byte_range("bytes=-10", 100), Asked::Part(90, 100));
-        assert_eq!(byte_range("bytes=-1000", 100), Asked::Part(0, 100));
-        assert_eq!(byte_range("bytes=100-", 100), Asked::Outside);
-        assert_eq!(byte_range("bytes=-0", 100), Asked::Outside);
-        for whole in ["lines=1-2", "bytes=5-2", "bytes=a-b", "bytes=0-1,4-5", "bytes"] {
-            assert_eq!(byte_range(whole, 100), Asked::All, "{whole}");
-        }
-    }
 }

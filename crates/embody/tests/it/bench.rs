@@ -33,6 +33,12 @@ impl Bench {
             .env_remove("EMBODY_THREADS")
             .env_remove("EMBODY_LOG")
             .env("XDG_CONFIG_HOME", self.path("no-config"))
+            .env("EMBODY_CACHE", self.path("cache"))
+            .env_remove("HF_ENDPOINT")
+            .env_remove("HF_TOKEN")
+            .env_remove("HF_TOKEN_PATH")
+            .env("HF_HOME", self.path("no-hub"))
+            .env("NO_PROXY", "127.0.0.1,127.0.0.2,localhost")
             .env("NO_COLOR", "1")
             .env("COLUMNS", "100")
             .stdin(Stdio::null());

@@ -50,8 +50,9 @@ fn settings_say_where_they_come_from() {
     let show = |extra: &[&str]| {
         let mut args = extra.to_vec();
         args.extend(["config", "show"]);
-        let output =
-            bench.command(&args).env("EMBODY_THREADS", "2").env_remove("EMBODY_ASSETS").output();
+        let mut command = bench.command(&args);
+        command.env("EMBODY_THREADS", "2").env("EMBODY_CACHE", "cache").env_remove("EMBODY_ASSETS");
+        let output = command.output();
         bench.redact(&String::from_utf8(output.unwrap().stdout).unwrap())
     };
     insta::assert_snapshot!(format!("{}\n{}", show(&[]), show(&["--threads", "1"])));

@@ -4,7 +4,10 @@
 mod bench;
 mod docs;
 mod help;
+mod mixtures;
 mod recipes;
 mod robustness;
+mod serve;
+mod stores;
 mod vary;
 mod view;

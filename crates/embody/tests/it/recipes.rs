@@ -19,7 +19,7 @@ pub const SMALL: [&str; 18] = [
     "--set",
     "eval.episodes=3",
     "--set",
-    "baseline.episodes=3",
+    "baseline.episodes=2",
     "--set",
     "report.videos=1",
     "--set",
@@ -44,13 +44,14 @@ fn the_demo_runs_from_demonstrations_to_a_report() {
     let steps = &result["steps"];
     assert_eq!(steps["record"]["result"]["episodes"], 4);
     assert_eq!(steps["eval"]["result"]["evaluation"]["trials"], 3);
-    assert_eq!(steps["baseline"]["result"]["evaluation"]["trials"], 3);
+    assert_eq!(steps["baseline"]["result"]["evaluation"]["trials"], 2);
     assert!(steps["eval"]["measured"]["latency"]["p50_ms"].as_f64().unwrap() > 0.0);
     let page = std::fs::read_to_string(bench.path("run/report.html")).unwrap();
     assert!(
         page.contains("<video") && page.contains("steps = 12"),
         "videos and recipe are in the page"
     );
+    assert!(page.contains("On the 2 seeds that both ran"), "evaluations of other lengths pair");
     for foreign in ["src=\"http", "href=\"http", "@import", "url(http"] {
         assert!(!page.contains(foreign), "the page loads something from outside: {foreign}");
     }

@@ -11,12 +11,12 @@ use serde_json::Value;
 
 use crate::bench::Bench;
 
-const SIZE: usize = 32;
-const LENGTHS: [usize; 2] = [6, 9];
-const CAMERA: &str = "observation.images.front";
+pub const SIZE: usize = 32;
+pub const LENGTHS: [usize; 2] = [6, 9];
+pub const CAMERA: &str = "observation.images.front";
 
 /// Two episodes; the second failed, and its flag goes up at frame 4.
-fn dataset(path: &Path) {
+pub fn dataset(path: &Path) {
     let vector = |names: &[&str]| FeatureSpec::new(DType::Float32, &[names.len()], names);
     let mut features = embody_core::Features::new();
     features.insert("observation.state".into(), vector(&["shoulder", "gripper"]));

@@ -116,6 +116,20 @@ impl ActConfig {
         for (key, value) in positive {
             check(key, value, value > 0, "it must be at least 1")?;
         }
+        // A policy's folder may come from anywhere: far beyond any network, far below what exhausts
+        // memory while it is laid out.
+        let bounded = [
+            ("chunk_size", self.chunk_size, 4096),
+            ("dim", self.dim, 8192),
+            ("ff_dim", self.ff_dim, 65_536),
+            ("encoder_layers", self.encoder_layers, 256),
+            ("decoder_layers", self.decoder_layers, 256),
+            ("stem", self.stem.len(), 64),
+            ("keypoints", self.keypoints, 8192),
+        ];
+        for (key, value, most) in bounded {
+            check(key, value, value <= most, &format!("it can be {most} at most"))?;
+        }
         check(
             "n_action_steps",
             self.n_action_steps,
@@ -144,8 +158,9 @@ impl ActConfig {
             "it must be a finite number",
         )?;
         for layer in &self.stem {
-            let whole = layer.channels > 0 && layer.kernel > 0 && layer.stride > 0;
-            check("stem", format!("{layer:?}"), whole, "every number must be at least 1")?;
+            let numbers = [layer.channels, layer.kernel, layer.stride];
+            let whole = numbers.iter().all(|n| (1..=8192).contains(n));
+            check("stem", format!("{layer:?}"), whole, "every number must be from 1 to 8192")?;
         }
         Ok(())
     }

@@ -2,7 +2,6 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use embody_core::{Batch, DataView, derive_seed};
-use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -11,37 +10,6 @@ use crate::act::ActInputs;
 use crate::checkpoint::ACTION;
 use crate::error::Error;
 use crate::processor::{Processor, floats, picture_to_f32, pixels};
-
-/// Order of frames: epoch after epoch, each shuffled by its own seed. Position `p` is a function of
-/// the seed alone, so resuming needs no state.
-pub(crate) struct Sampler {
-    seed: u64,
-    len: usize,
-    epoch: Option<(usize, Vec<usize>)>,
-}
-
-impl Sampler {
-    /// Over `len` frames, at least one.
-    pub fn new(seed: u64, len: usize) -> Self {
-        Self { seed, len, epoch: None }
-    }
-
-    /// The frames of `step` with `batch` frames per step.
-    pub fn indices(&mut self, step: usize, batch: usize) -> Vec<usize> {
-        (step * batch..(step + 1) * batch).map(|position| self.at(position)).collect()
-    }
-
-    fn at(&mut self, position: usize) -> usize {
-        let (epoch, place) = (position / self.len, position % self.len);
-        if self.epoch.as_ref().is_none_or(|(e, _)| *e != epoch) {
-            let mut order: Vec<usize> = (0..self.len).collect();
-            let seed = derive_seed(self.seed, "train/order", epoch as u64);
-            order.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
-            self.epoch = Some((epoch, order));
-        }
-        self.epoch.as_ref().map_or(0, |(_, order)| order[place])
-    }
-}
 
 /// Targets of a whole batch.
 pub(crate) struct Targets {
@@ -168,23 +136,5 @@ impl Augment {
         let change = self.config.brightness;
         let gain = if change > 0.0 { rng.random_range(1.0 - change..1.0 + change) } else { 1.0 };
         (shift, gain)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_frame_comes_once_per_epoch_wherever_one_starts() {
-        let mut all = Sampler::new(5, 10);
-        let order: Vec<usize> = (0..5).flat_map(|step| all.indices(step, 4)).collect();
-        for epoch in order.chunks_exact(10) {
-            let mut sorted = epoch.to_vec();
-            sorted.sort_unstable();
-            assert_eq!(sorted, (0..10).collect::<Vec<_>>());
-        }
-        assert_ne!(order[..10], order[10..]);
-        assert_eq!(Sampler::new(5, 10).indices(3, 4), order[12..16]);
     }
 }

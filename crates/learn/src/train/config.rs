@@ -41,7 +41,8 @@ impl Default for AugmentConfig {
     }
 }
 
-/// How to train. Everything but `threads` is part of what makes a result.
+/// How to train. Everything but `threads` and `prefetch` is part of
+/// what makes a result.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainConfig {
@@ -49,6 +50,10 @@ pub struct TrainConfig {
     pub policy: PolicyConfig,
     /// Observation features to use; empty for the state and every camera.
     pub inputs: Vec<String>,
+    /// Frames among which batches are shuffled, after the stretches of video that hang on one key
+    /// frame were; each stretch is then decoded once. 0 shuffles over the whole dataset, frame by
+    /// frame. Three windows are in memory.
+    pub shuffle_window: usize,
     /// Optimiser steps.
     pub steps: usize,
     /// Frames per step.
@@ -74,7 +79,7 @@ pub struct TrainConfig {
     pub log_every: usize,
     /// Steps between evaluations on held-out frames; 0 for never.
     pub eval_every: usize,
-    /// Held-out frames looked at, evenly spaced.
+    /// Held-out frames looked at, spread by weight.
     pub eval_frames: usize,
     /// Steps between checkpoints.
     pub checkpoint_every: usize,
@@ -82,6 +87,8 @@ pub struct TrainConfig {
     pub seed: u64,
     /// Threads; 0 for one per core. Never changes a result.
     pub threads: usize,
+    /// Batches read ahead of the step that needs them, at least 1. Never changes a result.
+    pub prefetch: usize,
 }
 
 impl Default for TrainConfig {
@@ -89,6 +96,7 @@ impl Default for TrainConfig {
         Self {
             policy: PolicyConfig::default(),
             inputs: Vec::new(),
+            shuffle_window: 0,
             steps: 2500,
             batch_size: 32,
             shards: 4,
@@ -105,11 +113,17 @@ impl Default for TrainConfig {
             checkpoint_every: 500,
             seed: 0,
             threads: 0,
+            prefetch: 4,
         }
     }
 }
 
 impl TrainConfig {
+    /// Without what never changes a result.
+    pub(crate) fn of_the_result(&self) -> Self {
+        Self { threads: 0, prefetch: 1, ..self.clone() }
+    }
+
     /// The policy's settings.
     pub(crate) fn act(&self) -> &ActConfig {
         let PolicyConfig::ActSmall(act) = &self.policy;
@@ -133,6 +147,7 @@ impl TrainConfig {
             ("log_every", self.log_every),
             ("eval_frames", self.eval_frames),
             ("checkpoint_every", self.checkpoint_every),
+            ("prefetch", self.prefetch),
         ];
         for (key, value) in positive {
             check(key, value, value > 0, "it must be at least 1")?;

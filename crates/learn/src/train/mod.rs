@@ -10,13 +10,12 @@ mod preset;
 mod state;
 
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use embody_core::{
-    AtomicDir, Batch, BatchSource, ContentHash, FeatureSpec, IoContext, Result, Task, derive_seed,
-    hash_bytes,
+    AtomicDir, Batch, BatchSource, ContentHash, FeatureSpec, IoContext, Loader, LoaderOptions,
+    Result, Sampler, Task, derive_seed, hash_bytes,
 };
 use serde::{Deserialize, Serialize};
 
@@ -32,7 +31,7 @@ use crate::nn::Weights;
 use crate::optim::{self, OptimState, StepSettings};
 use crate::processor::{CameraInput, Normalizer, Processor, pixel_table};
 use crate::workers::Workers;
-use batch::{Augment, Sampler};
+use batch::Augment;
 use state::{Lines, Saved, Window};
 
 /// The trained policy's folder in a run's folder.
@@ -61,6 +60,8 @@ pub struct TrainOutcome {
     pub elapsed_s: f64,
     /// Frames learned from per second, over all parts of the run.
     pub samples_per_s: f64,
+    /// Share of the time, since this part of the run began, in which a step waited for its batch.
+    pub data_wait: f64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -108,6 +109,8 @@ struct TimingLine {
     step: usize,
     samples_per_s: f64,
     elapsed_s: f64,
+    /// Share of the time since the last line in which steps waited for their batch.
+    data_wait: f64,
 }
 
 /// Trains `cfg`'s policy on `source` and leaves it in `out_dir/policy`. `source` (and `held_out`) must
@@ -155,7 +158,7 @@ pub fn train(
     let model_dir = dir.commit()?;
     let done = DoneFile {
         config_hash: run.hash.clone(),
-        config: TrainConfig { threads: 0, ..cfg.clone() },
+        config: cfg.of_the_result(),
         steps: cfg.steps,
         loss: end.loss,
         held_out_loss: end.held_out_loss,
@@ -177,6 +180,7 @@ pub fn train(
         resumed_from,
         elapsed_s: end.saved.elapsed_s,
         samples_per_s: (cfg.steps * cfg.batch_size) as f64 / end.saved.elapsed_s.max(1e-9),
+        data_wait: end.data_wait,
     })
 }
 
@@ -197,6 +201,7 @@ struct End {
     saved: Saved,
     loss: f64,
     held_out_loss: Option<f64>,
+    data_wait: f64,
 }
 
 impl<'a> Run<'a> {
@@ -285,10 +290,11 @@ impl<'a> Run<'a> {
             resumed_from: Some(done.steps),
             elapsed_s: 0.0,
             samples_per_s: 0.0,
+            data_wait: 0.0,
         }))
     }
 
-    /// All remaining steps. Batches are collected one ahead on a thread of their own.
+    /// All remaining steps. Batches are read ahead on threads of their own.
     fn steps(
         &self,
         held_out: Option<&dyn BatchSource>,
@@ -303,28 +309,27 @@ impl<'a> Run<'a> {
         let mut last = (f64::NAN, None);
         let started = Instant::now();
         let before = saved.elapsed_s;
+        let (mut data_wait, mut waited) = (0.0, Duration::ZERO);
         std::thread::scope(|scope| {
-            let (send, batches) = mpsc::sync_channel::<Result<Batch>>(1);
-            let (give_back, used) = mpsc::channel::<Batch>();
-            scope.spawn(move || {
-                let mut sampler = Sampler::new(cfg.seed, self.source.len());
-                for step in first..cfg.steps {
-                    let mut batch = used.try_recv().unwrap_or_default();
-                    let indices = sampler.indices(step, cfg.batch_size);
-                    let result = self.source.batch(&indices, &mut batch).map(|()| batch);
-                    if send.send(result).is_err() {
-                        return;
-                    }
-                }
-            });
-            let mut tick = (Instant::now(), first);
+            let options = LoaderOptions {
+                batch_size: cfg.batch_size,
+                seed: cfg.seed,
+                window: cfg.shuffle_window,
+                first,
+                end: Some(cfg.steps),
+                workers: self.workers.len().min(cfg.prefetch),
+                // A window is many batches.
+                prefetch: if cfg.shuffle_window > 1 { 1 } else { cfg.prefetch },
+            };
+            let mut batches = Loader::start(scope, self.source, &options)?;
+            // Begin of a window of metrics: when, at which step, having waited how long.
+            let mut tick = (Instant::now(), first, Duration::ZERO);
             while saved.step < cfg.steps {
                 let step = saved.step;
-                let batch = batches
-                    .recv()
-                    .map_err(|_| embody_core::Error::new("the thread that reads batches died"))??;
+                let Some(batch) = batches.next() else { break };
+                let batch = batch?;
                 let (loss, norm, lr) = self.step(step, &batch, &mut saved.optim, out_dir)?;
-                give_back.send(batch).ok();
+                batches.give_back(batch);
                 saved.step += 1;
                 saved.window.add(loss, norm);
                 let done = saved.step;
@@ -348,18 +353,26 @@ impl<'a> Run<'a> {
                         epoch,
                     })?;
                     let rate = ((done - tick.1) * cfg.batch_size) as f64;
-                    let samples_per_s = rate / tick.0.elapsed().as_secs_f64().max(1e-9);
-                    let elapsed_s = saved.elapsed_s;
-                    timing.add(&TimingLine { step: done, samples_per_s, elapsed_s })?;
-                    tick = (Instant::now(), done);
+                    let seconds = tick.0.elapsed().as_secs_f64().max(1e-9);
+                    data_wait = (batches.waited() - tick.2).as_secs_f64() / seconds;
+                    timing.add(&TimingLine {
+                        step: done,
+                        samples_per_s: rate / seconds,
+                        elapsed_s: saved.elapsed_s,
+                        data_wait,
+                    })?;
+                    tick = (Instant::now(), done, batches.waited());
                     last = (loss, held_out_loss.or(last.1));
                     saved.window = Window::default();
                 }
                 let loss = if saved.window.count > 0 { saved.window.means().0 } else { last.0 };
-                let note = match last.1 {
-                    Some(held_out) => format!("loss {loss:.4}, held-out {held_out:.4}"),
-                    None => format!("loss {loss:.4}"),
-                };
+                let mut note = format!("loss {loss:.4}");
+                if let Some(held_out) = last.1 {
+                    note += &format!(", held-out {held_out:.4}");
+                }
+                if data_wait >= 0.05 {
+                    note += &format!(", waits for data {:.0} % of the time", data_wait * 100.0);
+                }
                 let go_on = task.advance("train", done as u64, &note);
                 if !at_end && (go_on.is_err() || done.is_multiple_of(cfg.checkpoint_every)) {
                     metrics.sync()?;
@@ -369,11 +382,13 @@ impl<'a> Run<'a> {
                 }
                 go_on?;
             }
+            waited = batches.waited();
             Ok::<_, embody_core::Error>(())
         })?;
         metrics.sync()?;
         timing.sync()?;
-        Ok(End { saved, loss: last.0, held_out_loss: last.1 })
+        let data_wait = waited.as_secs_f64() / started.elapsed().as_secs_f64().max(1e-9);
+        Ok(End { saved, loss: last.0, held_out_loss: last.1, data_wait })
     }
 
     /// One optimiser step: loss, gradient norm, learning rate.
@@ -469,8 +484,7 @@ impl<'a> Run<'a> {
     /// Mean L1 loss on evenly spaced held-out frames, without changes to the pictures.
     fn held_out_loss(&self, source: &dyn BatchSource, weights: &[f32]) -> Result<f64> {
         let weights = Weights::new(&self.net.table, weights, &self.device);
-        let count = self.cfg.eval_frames.min(source.len());
-        let indices: Vec<usize> = (0..count).map(|i| i * source.len() / count).collect();
+        let indices = Sampler::spread(source, self.cfg.eval_frames)?;
         let (mut sum, mut valid) = (0.0, 0.0);
         let mut batch = Batch::default();
         for part in indices.chunks(self.cfg.batch_size) {
@@ -531,7 +545,7 @@ fn chosen_inputs(cfg: &TrainConfig, source: &dyn BatchSource) -> Vec<String> {
 }
 
 /// Normalisation of encoded actions over a chunk and of last action minus state, from at most 512
-/// evenly spaced frames.
+/// frames, spread by weight.
 fn measured_normalizers(
     source: &dyn BatchSource,
     processor: &Processor,
@@ -540,8 +554,7 @@ fn measured_normalizers(
     let dim = processor.action.mean.len();
     let identity = Normalizer { mean: vec![0.0; dim], std: vec![1.0; dim] };
     let raw = Processor { action: identity, ..processor.clone() };
-    let count = source.len().min(512);
-    let indices: Vec<usize> = (0..count).map(|i| i * source.len() / count).collect();
+    let indices = Sampler::spread(source, 512)?;
     let (mut actions, mut lags) = (Moments::new(dim), Moments::new(dim));
     let mut batch = Batch::default();
     for part in indices.chunks(64) {
@@ -590,15 +603,16 @@ impl Moments {
     }
 }
 
-/// Names a run: settings without `threads`, and the data as far as training can see it.
+/// Names a run: settings that make the result, and the data as far as training can see it.
 fn run_hash(source: &dyn BatchSource, cfg: &TrainConfig, processor: &Processor) -> ContentHash {
-    let cfg = TrainConfig { threads: 0, ..cfg.clone() };
+    let cfg = cfg.of_the_result();
     let text = serde_json::json!({
         "config": cfg,
         "frames": source.len(),
         "fps": source.fps(),
         "features": source.features(),
         "stats": source.stats(),
+        "weights": source.weights(),
         "cameras": processor.cameras.iter().map(|c| c.key.as_str()).collect::<Vec<_>>(),
     });
     hash_bytes(text.to_string().as_bytes())

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! OUT/metrics.jsonl              step, loss, held_out_loss, lr, grad_norm, epoch: reproducible
-//! OUT/timing.jsonl               step, samples_per_s, elapsed_s: not reproducible, by nature
+//! OUT/timing.jsonl               step, samples_per_s, elapsed_s, data_wait: not reproducible, by nature
 //! OUT/checkpoints/000500/        training_state.{json,safetensors}, pretrained_model/ (a policy)
 //! OUT/policy/                    the policy, once done
 //! OUT/training.json              settings, hash, summary, once done

@@ -68,6 +68,10 @@ fn a_trained_policy_beats_the_mean_trajectory() {
     let paired = compare(&ours, &baseline).unwrap();
     assert!(paired.p_value < 1e-3 && paired.difference > 0.4, "{paired:?}");
     assert!(compare(&ours, &judge(4, mean.as_mut(), 0..40, 0).0).is_err());
+    // Fewer seeds, or others too: those that both ran are compared.
+    let part = compare(&ours, &judge(4, mean.as_mut(), 130..160, 0).0).unwrap();
+    let sum = part.both + part.only_first + part.only_second + part.neither;
+    assert_eq!((paired.pairs, part.pairs, sum), (40, 10, 10));
 
     let mut env = Reach::new(2);
     env.reset(&[Some(1), Some(2)]).unwrap();

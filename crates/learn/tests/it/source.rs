@@ -60,7 +60,7 @@ impl Drawn {
 
     fn action(&self, episode: usize, frame: i64) -> [f32; 2] {
         let done = frame.clamp(0, LENGTH as i64 - 1) as f32 / (LENGTH - 1) as f32;
-        if self.broken == Some(FrameRef { episode, frame: frame.max(0) as usize }) {
+        if self.broken == Some(FrameRef { dataset: 0, episode, frame: frame.max(0) as usize }) {
             return [f32::NAN; 2];
         }
         self.goal(episode).map(|g| g * done)
@@ -102,7 +102,7 @@ impl BatchSource for Drawn {
         out.frames.clear();
         for index in indices {
             let (episode, frame) = (index / LENGTH, index % LENGTH);
-            out.frames.push(FrameRef { episode, frame });
+            out.frames.push(FrameRef { dataset: 0, episode, frame });
             state.extend(
                 self.action(episode, frame as i64 - 1).map(|v| if v.is_nan() { 0.0 } else { v }),
             );

@@ -57,7 +57,7 @@ fn threads_change_no_bit() {
     let mut results = Vec::new();
     for (name, threads) in [("one", 1), ("again", 1), ("two", 2), ("three", 3)] {
         let out = home.path().join(name);
-        let mut cfg = TrainConfig { threads, ..small(30) };
+        let mut cfg = TrainConfig { threads, prefetch: 2 * threads - 1, ..small(30) };
         let PolicyConfig::ActSmall(act) = &mut cfg.policy;
         act.dropout = 0.1;
         run(&cfg, &out).unwrap();
@@ -109,7 +109,7 @@ fn another_setting_starts_over() {
 fn a_loss_that_is_no_number_names_step_and_frames() {
     let cfg = small(60);
     let mut source = Drawn::new(1, 20, &cfg);
-    source.broken = Some(FrameRef { episode: 7, frame: 5 });
+    source.broken = Some(FrameRef { dataset: 0, episode: 7, frame: 5 });
     let home = tempfile::tempdir().unwrap();
     let cancel = CancelToken::default();
     let task = Task { progress: &NoProgress, cancel: &cancel };

@@ -1,7 +1,9 @@
-//! Calibration drift: a slow shift of where the robot starts, over the episodes of a dataset.
+//! Calibration drift: a slow shift, over the episodes of a dataset, of where the robot starts or of how
+//! far it is from where it was told to be.
 //!
-//! Every episode's start pose is the median of its first frames. Per dimension the Mann-Kendall test
-//! (Mann 1945, Kendall 1975; with the correction for ties) says whether the poses rise or fall with
+//! Every episode's start pose is the median of its first frames, its offset the median of state minus
+//! action over all of them. Per dimension the Mann-Kendall test
+//! (Mann 1945, Kendall 1975; with the correction for ties) says whether they rise or fall with
 //! the episode number, and the Theil-Sen slope (Sen 1968) by how much. A dimension drifts when the
 //! test's |z| exceeds [`Z`] and the shift over all episodes exceeds [`SHIFT`] of its range. Beyond
 //! [`MOST`] episodes an evenly spread sample of them is tested: the pairs grow with the square.
@@ -19,7 +21,7 @@ const MOST: usize = 500;
 /// Frames that make the start pose.
 const START_FRAMES: usize = 5;
 
-/// A dimension whose start shifts over the episodes.
+/// A dimension that shifts over the episodes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Drift {
     /// Dimension.
@@ -41,8 +43,22 @@ pub(crate) fn start_pose(series: &Series) -> Vec<f64> {
         .collect()
 }
 
+/// State minus action, the median over an episode per dimension; empty where widths differ.
+pub(crate) fn offsets(state: &Series, action: &Series) -> Vec<f64> {
+    if state.width != action.width {
+        return Vec::new();
+    }
+    (0..state.width)
+        .map(|d| {
+            let pairs = state.rows().zip(action.rows());
+            let all: Vec<f64> = pairs.map(|(s, a)| s[d] - a[d]).collect();
+            median(&all).unwrap_or(f64::NAN)
+        })
+        .collect()
+}
+
 /// Dimensions that drift, but for those to `skip` (hands are where the last task left them); `starts`
-/// are the start poses by episode (empty where there is none).
+/// are the start poses (or offsets) by episode, empty where there is none.
 pub(crate) fn drift(starts: &[Vec<f64>], ranges: &[f64], skip: &[usize]) -> Vec<Drift> {
     let step = starts.len().div_ceil(MOST).max(1);
     let mut out = Vec::new();
@@ -126,6 +142,24 @@ mod tests {
         let points: Vec<(f64, f64)> = (0..10).map(|i| (f64::from(i), f64::from(i * i))).collect();
         let z = mann_kendall(&points).expect("enough");
         assert!((z - 44.0 / 125f64.sqrt()).abs() < 1e-12, "{z}");
+    }
+
+    #[test]
+    fn an_encoder_that_slips_shows_in_the_offset_whatever_the_task() {
+        let episode = |e: usize| {
+            // Another motion every time; the arm trails by a step and reads 0.1 % more each episode.
+            let told = |t: usize| ((t + 7 * e) as f64 * 0.1).sin() + 0.3 * noise(e);
+            let action = Series { width: 1, values: (0..200).map(told).collect() };
+            let read = |t: usize| told(t.max(1) - 1) + 0.002 * e as f64;
+            (Series { width: 1, values: (0..200).map(read).collect() }, action)
+        };
+        let all: Vec<Vec<f64>> = (0..50).map(|e| offsets(&episode(e).0, &episode(e).1)).collect();
+        let found = drift(&all, &[2.0], &[]);
+        assert_eq!(found.len(), 1, "{all:?}");
+        // 49 episodes of 0.002 over a range of 2.
+        assert!((found[0].shift - 0.049).abs() < 0.01, "{found:?}");
+        let starts: Vec<Vec<f64>> = (0..50).map(|e| start_pose(&episode(e).0)).collect();
+        assert!(drift(&starts, &[2.0], &[]).is_empty(), "where it starts says nothing");
     }
 
     #[test]

@@ -17,11 +17,13 @@ use embody_core::{
     hash_file, hash_tree,
 };
 use indexmap::IndexMap;
+use rayon::prelude::*;
 use serde_json::json;
 
 use crate::error::DataError;
 use crate::finding::Finding;
 use crate::import::{ImportOptions, ImportReport};
+use crate::picture;
 use crate::recorder::{FrameValue, LeRobotRecorder, Origin, RecordSpec};
 
 pub(super) use numbers::{Pixels, Scalar, numbers, pixels};
@@ -41,6 +43,36 @@ pub(super) struct Column {
     pub shape: Vec<usize>,
     /// What it becomes by default.
     pub becomes: Becomes,
+}
+
+impl Column {
+    /// A column of that name.
+    pub fn new(name: &str, dtype: DType, shape: &[usize], becomes: Becomes) -> Self {
+        Self { name: name.to_owned(), dtype, shape: shape.to_vec(), becomes }
+    }
+
+    /// One that can't be read, and why.
+    pub fn refused(name: &str, why: String) -> Self {
+        Self::new(name, DType::Uint8, &[1], Becomes::Refused(why))
+    }
+}
+
+/// Decodes encoded pictures of one size, one after the other in the result; `one` gives what is
+/// called `what` number `n` in an error.
+pub(super) fn decode_pictures<'a>(
+    numbers: &[usize],
+    what: &str,
+    (height, width): (usize, usize),
+    one: impl Fn(usize) -> std::result::Result<&'a [u8], String> + Sync,
+) -> std::result::Result<ArrayData, String> {
+    let pictures: std::result::Result<Vec<Vec<u8>>, String> = numbers
+        .par_iter()
+        .map(|&number| {
+            let picture = one(number)?;
+            picture::decode(picture, height, width).map_err(|e| format!("{what} {number}: {e}"))
+        })
+        .collect();
+    Ok(ArrayData::U8(pictures?.concat()))
 }
 
 /// What becomes of a column.

@@ -11,32 +11,19 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use embody_core::{ArrayData, IoContext, Result, Task};
+use embody_core::{ArrayData, IoContext, Result};
 use hdf5_pure::{ChunkCacheConfig, File, FileAccessProperties, Group, MetadataCacheConfig};
 use indexmap::IndexMap;
 
 use crate::error::DataError;
 use crate::finding::Finding;
-use crate::import::arrays::{
-    Becomes, Column, EpisodeHead, Episodes, Recording, Values, record, wrong,
-};
-use crate::import::{ImportOptions, ImportReport};
+use crate::import::arrays::{Becomes, Column, EpisodeHead, Episodes, Recording, Values, wrong};
 
 use layout::{About, Layout, about_episode};
 use table::Table;
 
 /// The splits of robomimic that are kept, in their order.
 const SPLITS: [&str; 2] = ["train", "valid"];
-
-/// Imports the HDF5 file, or the folder of HDF5 files, at `source`.
-pub(super) fn import(
-    source: &Path,
-    target: &Path,
-    options: ImportOptions,
-    task: Task<'_>,
-) -> Result<ImportReport> {
-    record(source, target, open(source)?, options, task)
-}
 
 /// Whether `source` is an HDF5 file or a folder with some.
 pub(super) fn is_hdf5(source: &Path) -> bool {
@@ -93,7 +80,8 @@ impl Place {
     }
 }
 
-fn open(source: &Path) -> Result<Recording> {
+/// Opens the recording at `source`.
+pub(super) fn open(source: &Path) -> Result<Recording> {
     let files = files_of(source)?;
     let mut notes = Vec::new();
     let mut places = Vec::new();
@@ -216,12 +204,6 @@ fn columns(layout: Layout, path: &Path, place: &Place) -> Result<Vec<Column>> {
     };
     let mut columns = Vec::new();
     for name in names {
-        let column = |dtype, shape: &[usize], becomes| Column {
-            name: name.clone(),
-            dtype,
-            shape: shape.to_vec(),
-            becomes,
-        };
         let refused = |why| match layout.becomes(&name, false) {
             Becomes::Nothing(why) => Becomes::Nothing(why),
             _ => Becomes::Refused(why),
@@ -229,13 +211,13 @@ fn columns(layout: Layout, path: &Path, place: &Place) -> Result<Vec<Column>> {
         columns.push(match Table::open(&file, path, &place.path(&name))? {
             Ok(table) if table.rows == rows => {
                 let becomes = layout.becomes(&name, table.dtype.is_visual());
-                column(table.dtype, &table.shape, becomes)
+                Column::new(&name, table.dtype, &table.shape, becomes)
             }
             Ok(table) => {
                 let why = format!("it has {} rows, {} has {rows}", table.rows, layout.clock());
-                column(table.dtype, &table.shape, refused(why))
+                Column::new(&name, table.dtype, &table.shape, refused(why))
             }
-            Err(why) => column(embody_core::DType::Uint8, &[1], refused(why)),
+            Err(why) => Column { becomes: refused(why.clone()), ..Column::refused(&name, why) },
         });
     }
     Ok(columns)

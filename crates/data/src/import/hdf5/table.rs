@@ -9,9 +9,8 @@ use std::path::Path;
 
 use embody_core::{ArrayData, DType, Result};
 use hdf5_pure::{Dataset, Datatype, DatatypeByteOrder, File};
-use rayon::prelude::*;
 
-use crate::import::arrays::{Pixels, Scalar, Values, numbers, pixels, wrong};
+use crate::import::arrays::{Pixels, Scalar, Values, decode_pictures, numbers, pixels, wrong};
 use crate::picture;
 
 /// Most bytes of one chunk: it is decoded whole.
@@ -50,7 +49,7 @@ pub(super) struct Table {
 impl Table {
     /// Opens the dataset `name` of `file`; the inner error says why it can't be a column.
     pub fn open(file: &File, path: &Path, name: &str) -> Result<std::result::Result<Self, String>> {
-        let fail = |e: hdf5_pure::Error| wrong(path, name, e);
+        let fail = |e: hdf5_pure::Error| wrong(path, name, why(&e));
         let dataset = file.dataset(name).map_err(fail)?;
         let shape: Vec<u64> = dataset.shape().map_err(fail)?;
         let datatype = dataset.datatype().map_err(fail)?;
@@ -137,20 +136,29 @@ impl Table {
             Kind::Encoded => {
                 let (height, width) = (self.shape[0], self.shape[1]);
                 let padded: usize = self.stored.iter().product();
-                let pictures: std::result::Result<Vec<Vec<u8>>, String> = raw
-                    .par_chunks_exact(padded)
-                    .enumerate()
-                    .map(|(i, bytes)| {
-                        picture::decode(bytes, height, width)
-                            .map_err(|e| format!("frame {}: {e}", rows.start + i))
-                    })
-                    .collect();
-                ArrayData::U8(pictures.map_err(fail)?.concat())
+                let frames: Vec<usize> = rows.clone().collect();
+                let one = |frame: usize| {
+                    let at = (frame - rows.start) * padded;
+                    raw.get(at..at + padded).ok_or_else(|| format!("frame {frame} is cut"))
+                };
+                decode_pictures(&frames, "frame", (height, width), one).map_err(fail)?
             }
             Kind::Text => ArrayData::U8(raw),
         };
         Ok(Values::Array(data))
     }
+}
+
+/// What is wrong, with the way out where the file is sound and only too new.
+fn why(error: &hdf5_pure::Error) -> String {
+    let text = error.to_string();
+    if text.contains("data layout version") {
+        return format!(
+            "{text}: HDF5 2.0 writes it under libver=\"latest\", and it is not read here; write the file \
+             again with libver=(\"earliest\", \"v114\"), or h5repack --high=4 OLD NEW"
+        );
+    }
+    text
 }
 
 /// Refuses sizes that the file can't hold.

@@ -5,6 +5,7 @@
 //! one log and the messages of a few frames, never a stream. The originals are kept ([`streams`]).
 
 mod align;
+mod carry;
 mod episodes;
 mod gather;
 mod streams;
@@ -33,8 +34,8 @@ use streams::Keeper;
 use survey::Survey;
 
 pub(crate) use align::tick;
-use streams::MAPPING_FILE;
-pub(crate) use streams::begin as begin_mcap;
+pub(crate) use carry::{Carried, carry};
+pub(crate) use streams::{MAPPING_FILE, begin as begin_mcap};
 
 /// What became of a topic.
 #[derive(Debug, Clone, Serialize)]

@@ -43,7 +43,7 @@ struct Kept {
     writer: Option<mcap::Writer<BufWriter<File>>>,
 }
 
-fn fail(path: &Path, error: &mcap::McapError) -> DataError {
+pub(super) fn fail(path: &Path, error: &mcap::McapError) -> DataError {
     DataError::WriteTable { path: path.to_owned(), why: error.to_string(), full: false }
 }
 

@@ -74,23 +74,18 @@ fn walk(feature: &Value, name: &str, per_step: bool, out: &mut Vec<(Leaf, Column
 }
 
 fn leaf(feature: &Value, name: &str, per_step: bool) -> (Leaf, Column) {
-    let column = |dtype, shape: &[usize], becomes| Column {
-        name: name.to_owned(),
-        dtype,
-        shape: shape.to_vec(),
-        becomes,
-    };
     let read = match kind(feature) {
         Ok(read) => read,
         Err(why) => {
             let kind = Kind::Numbers(Scalar::U8);
             let leaf = Leaf { name: name.to_owned(), kind, per_step };
-            return (leaf, column(DType::Uint8, &[1], Becomes::Refused(why)));
+            return (leaf, Column::refused(name, why));
         }
     };
     let (kind, dtype, shape) = read;
     let key = key_of(name, dtype.is_visual());
-    (Leaf { name: name.to_owned(), kind, per_step }, column(dtype, &shape, Becomes::Feature(key)))
+    let column = Column::new(name, dtype, &shape, Becomes::Feature(key));
+    (Leaf { name: name.to_owned(), kind, per_step }, column)
 }
 
 /// How a leaf is stored, its type, and its shape (a picture's may be empty: the file does not say).
@@ -127,7 +122,10 @@ fn kind(feature: &Value) -> std::result::Result<(Kind, DType, Vec<usize>), Strin
     }
     let scalar = scalar(says).ok_or_else(|| format!("numbers of type {says:?} are not read"))?;
     let shape = dimensions(tensor).ok_or("its shape is not fixed")?;
-    if shape.contains(&0) || shape.len() > 5 || shape.iter().product::<usize>() > 1 << 28 {
+    if shape.contains(&0)
+        || shape.len() > 5
+        || shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d)).is_none_or(|n| n > 1 << 24)
+    {
         return Err(format!("its shape is {shape:?}"));
     }
     let packed = |zlib| Kind::Packed { scalar, zlib };

@@ -15,33 +15,22 @@ use std::io::Read as _;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use embody_core::{ArrayData, DType, EpisodeOutcome, IoContext, Result, Task};
+use embody_core::{ArrayData, DType, EpisodeOutcome, IoContext, Result};
 use indexmap::IndexMap;
-use rayon::prelude::*;
 use serde_json::Value;
 
 use crate::error::DataError;
 use crate::finding::Finding;
 use crate::format::read_json;
 use crate::import::arrays::{
-    Column, EpisodeHead, Episodes, Recording, Scalar, Values, numbers, pixels, record, wrong,
+    Column, EpisodeHead, Episodes, Recording, Scalar, Values, decode_pictures, numbers, pixels,
+    wrong,
 };
-use crate::import::{ImportOptions, ImportReport};
 use crate::picture;
 
 use example::Feature;
 use features::{Kind, Leaf};
 use tfrecord::Record;
-
-/// Imports the RLDS dataset in `source`, the folder of a version or the one above.
-pub(super) fn import(
-    source: &Path,
-    target: &Path,
-    options: ImportOptions,
-    task: Task<'_>,
-) -> Result<ImportReport> {
-    record(source, target, open(source)?, options, task)
-}
 
 /// The folder that holds `features.json`: `source` itself or its only version.
 fn folder_of(source: &Path) -> Option<PathBuf> {
@@ -62,7 +51,8 @@ pub(super) fn is_rlds(source: &Path) -> bool {
         || std::fs::read_dir(source).is_ok_and(|mut d| d.any(|e| e.is_ok_and(|e| inside(e.path()))))
 }
 
-fn open(source: &Path) -> Result<Recording> {
+/// Opens the recording at `source`.
+pub(super) fn open(source: &Path) -> Result<Recording> {
     let Some(folder) = folder_of(source) else {
         return Err(DataError::Request {
             why: format!("{} holds several versions of an RLDS dataset", source.display()),
@@ -121,6 +111,12 @@ struct Shard {
 }
 
 /// The shards that are here, by split in the declared order; missing ones are noted.
+/// Parses one record.
+#[cfg(any(test, feature = "fuzz"))]
+pub(super) fn read_example(record: &[u8]) -> std::result::Result<usize, String> {
+    example::parse(record).map(|features| features.len())
+}
+
 fn shards(
     folder: &Path,
     info: &Value,
@@ -323,19 +319,13 @@ impl Episodes for Rlds {
                     Values::Text(texts?)
                 }
                 Kind::Picture => {
-                    let (h, w) = (column.shape[0], column.shape[1]);
-                    let pictures: Result<Vec<Vec<u8>>, String> = wanted
-                        .par_iter()
-                        .map(|row| {
-                            let bytes = bytes_of(row).ok_or_else(missing)?;
-                            picture::decode(bytes, h, w).map_err(|e| format!("step {row}: {e}"))
-                        })
-                        .collect();
-                    Values::Array(ArrayData::U8(pictures?.concat()))
+                    let size = (column.shape[0], column.shape[1]);
+                    let one = |row: usize| bytes_of(&row).ok_or_else(missing);
+                    Values::Array(decode_pictures(&wanted, "step", size, one)?)
                 }
                 Kind::Packed { scalar, zlib } => {
                     let size = column.shape.iter().product::<usize>() * scalar.size();
-                    let mut raw = Vec::with_capacity(size * wanted.len());
+                    let mut raw = Vec::new();
                     for row in &wanted {
                         unpack(bytes_of(row).ok_or_else(missing)?, *zlib, size, &mut raw)?;
                     }

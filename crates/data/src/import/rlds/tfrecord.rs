@@ -41,7 +41,7 @@ pub(super) fn index(path: &Path) -> Result<Vec<Record>> {
             return Err(wrong(path, "", "it is compressed; unpack it with gunzip first").into());
         }
         let [length, crc] = [&header[..8], &header[8..]];
-        if masked(length).to_le_bytes() != crc {
+        if masked(length).to_le_bytes() != crc && !cfg!(feature = "fuzz") {
             return Err(wrong(path, &place, "the checksum of its length is wrong").into());
         }
         let length = length.iter().rev().fold(0u64, |n, b| n << 8 | u64::from(*b));
@@ -65,7 +65,7 @@ pub(super) fn read(path: &Path, number: usize, record: Record) -> Result<Vec<u8>
     let mut bytes = vec![0; record.length as usize + 4];
     file.read_exact(&mut bytes).at("read", path)?;
     let crc = bytes.split_off(record.length as usize);
-    if masked(&bytes).to_le_bytes() != crc[..] {
+    if masked(&bytes).to_le_bytes() != crc[..] && !cfg!(feature = "fuzz") {
         let place = format!("record {number}");
         return Err(wrong(path, &place, "its checksum is wrong: bytes were changed").into());
     }

@@ -18,6 +18,10 @@ use crate::import::arrays::{Scalar, wrong};
 
 /// Most bytes of a chunk, and of the chunks that share their rows.
 const MAX_SLAB: usize = 1 << 30;
+/// A slab of more bytes than this has to come from stored ones …
+const FREE_SLAB: usize = 1 << 26;
+/// … at least one for so many; compressed recordings stay far below.
+const MAX_RATIO: usize = 1100;
 
 /// How chunks are named.
 #[derive(Debug, Clone, PartialEq)]
@@ -266,6 +270,15 @@ impl ZarrArray {
         let element = self.scalar.size();
         let expected = self.chunks.iter().product::<usize>() * element;
         let rows = self.chunks[0].min(self.shape[0].saturating_sub(slab * self.chunks[0]));
+        let stored: usize = chunks.iter().filter_map(|c| c.bytes.as_ref()).map(Vec::len).sum();
+        let claimed = expected.max(rows * self.row_bytes());
+        if claimed > FREE_SLAB.max(stored.saturating_mul(MAX_RATIO)) {
+            let why = format!(
+                "frames {} and following claim {claimed} bytes, {stored} are stored for them",
+                slab * self.chunks[0]
+            );
+            return Err(wrong(&self.store, &self.name, why).into());
+        }
         let mut out = match &self.fill {
             Some(fill) => fill.repeat(rows * self.row_bytes() / element),
             None => vec![0; rows * self.row_bytes()],

@@ -69,7 +69,7 @@ impl Codec {
             }
             Self::Crc32c => {
                 let (bytes, sum) = bytes.split_last_chunk::<4>().ok_or("the checksum is cut")?;
-                match crc32c::crc32c(bytes).to_le_bytes() == *sum {
+                match crc32c::crc32c(bytes).to_le_bytes() == *sum || cfg!(feature = "fuzz") {
                     true => Ok(bytes.to_vec()),
                     false => Err("the checksum is wrong: bytes were changed".to_owned()),
                 }

@@ -12,7 +12,7 @@ mod store;
 use std::ops::Range;
 use std::path::Path;
 
-use embody_core::{ArrayData, DType, EpisodeOutcome, Result, Task};
+use embody_core::{ArrayData, DType, EpisodeOutcome, Result};
 use indexmap::IndexMap;
 use serde_json::Value;
 
@@ -20,24 +20,13 @@ use crate::finding::Finding;
 use crate::format::RESERVED;
 use crate::import::arrays::{
     Becomes, Column, EpisodeHead, Episodes, Pixels, Recording, Scalar, Values, numbers, pixels,
-    record, wrong,
+    wrong,
 };
-use crate::import::{ImportOptions, ImportReport};
 
 use array::ZarrArray;
 use store::Store;
 
 const ENDS: &str = "meta/episode_ends";
-
-/// Imports the Zarr store at `source`.
-pub(super) fn import(
-    source: &Path,
-    target: &Path,
-    options: ImportOptions,
-    task: Task<'_>,
-) -> Result<ImportReport> {
-    record(source, target, open(source)?, options, task)
-}
 
 /// Whether `source` is a Zarr group: a folder, or a zip file with one at its top.
 pub(super) fn is_zarr(source: &Path) -> bool {
@@ -54,7 +43,8 @@ pub(super) fn is_zarr(source: &Path) -> bool {
     })
 }
 
-fn open(source: &Path) -> Result<Recording> {
+/// Opens the recording at `source`.
+pub(super) fn open(source: &Path) -> Result<Recording> {
     let mut store = Store::open(source)?;
     let ends = episode_ends(&mut store)?;
     let frames = ends.last().copied().unwrap_or(0);
@@ -157,12 +147,8 @@ fn column(
     frames: usize,
     opened: std::result::Result<ZarrArray, String>,
 ) -> (Column, Table) {
-    let column =
-        |dtype, shape: Vec<usize>, becomes| Column { name: name.to_owned(), dtype, shape, becomes };
-    let refuse = |why: String| {
-        let table = Table { array: None, kind: Kind::Numbers };
-        (column(DType::Uint8, vec![1], Becomes::Refused(why)), table)
-    };
+    let refuse =
+        |why: String| (Column::refused(name, why), Table { array: None, kind: Kind::Numbers });
     let array = match opened {
         Ok(array) => array,
         Err(why) => return refuse(why),
@@ -186,7 +172,7 @@ fn column(
         }
     };
     let becomes = Becomes::Feature(key_of(name, dtype.is_visual()));
-    (column(dtype, shape, becomes), Table { array: Some(array), kind })
+    (Column::new(name, dtype, &shape, becomes), Table { array: Some(array), kind })
 }
 
 /// The feature that an array becomes.

@@ -122,9 +122,9 @@ impl Maker<'_> {
                 blocks.push(Block::Note(Note {
                     tone: Tone::Neutral,
                     text: format!(
-                        "On the same {} seeds, `{}` succeeds where `{}` fails {} times and the other way \
+                        "On the {} seeds that both ran, `{}` succeeds where `{}` fails {} times and the other way \
                          round {} times: exact McNemar test, p = {}.",
-                        e.trials,
+                        paired.pairs,
                         input.record.name,
                         record.name,
                         paired.only_first,

@@ -1,0 +1,317 @@
+//! Several datasets as one source, each with a share of what training draws.
+//!
+//! Shares hold exactly in expectation and to within a few frames in every epoch ([`crate::Sampler`]);
+//! inside a dataset the weights of its episodes apply. All datasets must have the same features: what
+//! differs is refused by name. Bringing embodiments of other dimensions together (padding, masks)
+//! would stand in [`same_features`]'s place.
+
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Batch, BatchSource, Error, FeatureStats, Features, Result, StatsMap};
+
+/// A dataset of a mixture.
+pub struct Portion<'a> {
+    /// What errors call it, such as its path.
+    pub name: String,
+    /// Its frames.
+    pub source: &'a dyn BatchSource,
+    /// Its share of the frames drawn is this over the sum of all.
+    pub weight: f64,
+}
+
+/// By which statistics values of a mixture are normalised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MixtureStats {
+    /// Those of the mixture as it is drawn: one mean and deviation for all.
+    #[default]
+    Joint,
+    /// Each dataset's own: values are brought from their dataset's mean and deviation to those of the
+    /// first, whose units the policy speaks. For the same robot with other gains, zeros or units.
+    PerDataset,
+}
+
+/// Features whose values change, with factor and offset per dimension.
+type Moves = Vec<(String, Vec<(f32, f32)>)>;
+
+/// Several datasets as one.
+pub struct Mixture<'a> {
+    portions: Vec<Portion<'a>>,
+    /// First frame of each portion, and the end of the last.
+    starts: Vec<usize>,
+    stats: StatsMap,
+    /// Of each portion.
+    moved: Vec<Moves>,
+    scratch: Mutex<Vec<Batch>>,
+}
+
+impl<'a> Mixture<'a> {
+    /// Puts `portions` together.
+    ///
+    /// # Errors
+    /// When there is none, one is empty, a weight is not above 0, rates differ, or features do;
+    /// names the dataset.
+    pub fn new(portions: Vec<Portion<'a>>, stats: MixtureStats) -> Result<Self> {
+        let Some(first) = portions.first() else {
+            return Err(Error::new("a mixture of no dataset").with_hint("name at least one"));
+        };
+        for p in &portions {
+            if !p.weight.is_finite() || p.weight <= 0.0 {
+                return Err(Error::new(format!("{}: weight {} in the mixture", p.name, p.weight))
+                    .with_hint("weights are above 0; leave a dataset out to draw nothing of it"));
+            }
+            if p.source.is_empty() {
+                return Err(Error::new(format!("{}: there is no frame", p.name))
+                    .with_hint("check the filters and the split, or leave the dataset out"));
+            }
+            if (p.source.fps() - first.source.fps()).abs() > 1e-6 * first.source.fps() {
+                return Err(Error::new(format!(
+                    "{}: {} frames per second, {} has {}",
+                    p.name,
+                    p.source.fps(),
+                    first.name,
+                    first.source.fps()
+                ))
+                .with_hint("a chunk of actions must last as long in all: embody data resample"));
+            }
+            same_features(first, p)?;
+        }
+        let mut starts = vec![0];
+        for p in &portions {
+            starts.push(starts[starts.len() - 1] + p.source.len());
+        }
+        let (stats, moved) = match stats {
+            MixtureStats::Joint => (joint(&portions), vec![Vec::new(); portions.len()]),
+            MixtureStats::PerDataset => {
+                let to = first.source.stats();
+                let moved: Result<Vec<_>> = portions.iter().map(|p| moves(p, first)).collect();
+                (to.clone(), moved?)
+            }
+        };
+        Ok(Self { portions, starts, stats, moved, scratch: Mutex::new(Vec::new()) })
+    }
+
+    /// Which portion frame `index` belongs to.
+    fn portion(&self, index: usize) -> usize {
+        self.starts.partition_point(|&start| start <= index).saturating_sub(1)
+    }
+}
+
+impl BatchSource for Mixture<'_> {
+    fn features(&self) -> &Features {
+        self.portions[0].source.features()
+    }
+
+    fn stats(&self) -> &StatsMap {
+        &self.stats
+    }
+
+    fn len(&self) -> usize {
+        self.starts.last().copied().unwrap_or(0)
+    }
+
+    fn fps(&self) -> f64 {
+        self.portions[0].source.fps()
+    }
+
+    fn weights(&self) -> Vec<(Range<usize>, f64)> {
+        let mut out = Vec::new();
+        for (p, start) in self.portions.iter().zip(&self.starts) {
+            let own = p.source.weights();
+            let total: f64 = own.iter().map(|(frames, w)| frames.len() as f64 * w).sum();
+            // All 0 inside: as given, for the sampler to refuse if all datasets are so.
+            let scale = if total > 0.0 { p.weight / total } else { 0.0 };
+            out.extend(own.into_iter().map(|(f, w)| (f.start + start..f.end + start, w * scale)));
+        }
+        out
+    }
+
+    fn runs(&self) -> Result<Option<Vec<Range<usize>>>> {
+        let mut out = Vec::new();
+        let mut any = false;
+        for (p, start) in self.portions.iter().zip(&self.starts) {
+            match p.source.runs()? {
+                Some(runs) => {
+                    any = true;
+                    out.extend(runs.into_iter().map(|r| r.start + start..r.end + start));
+                }
+                None => out.extend((*start..start + p.source.len()).map(|i| i..i + 1)),
+            }
+        }
+        Ok(any.then_some(out))
+    }
+
+    fn batch(&self, indices: &[usize], out: &mut Batch) -> Result<()> {
+        if let Some(&bad) = indices.iter().find(|&&i| i >= self.len()) {
+            let why = format!("frame {bad} of a mixture of {}", self.len());
+            return Err(Error::new(why).with_hint("ask for frames below len()"));
+        }
+        if let [one] = &self.portions[..] {
+            return one.source.batch(indices, out);
+        }
+        let of = |index: &usize| self.portion(*index);
+        let mut kept = Vec::new();
+        out.frames.clear();
+        out.frames.resize(indices.len(), crate::FrameRef { dataset: 0, episode: 0, frame: 0 });
+        let mut part = self.scratch().pop().unwrap_or_default();
+        for (number, portion) in self.portions.iter().enumerate() {
+            let rows: Vec<usize> =
+                (0..indices.len()).filter(|&i| of(&indices[i]) == number).collect();
+            if rows.is_empty() {
+                continue;
+            }
+            let own: Vec<usize> = rows.iter().map(|&i| indices[i] - self.starts[number]).collect();
+            portion.source.batch(&own, &mut part).map_err(|e| e.context(portion.name.clone()))?;
+            for (key, moves) in &self.moved[number] {
+                let Some(crate::ArrayData::F32(values)) =
+                    part.arrays.get_mut(key).map(|a| &mut a.data)
+                else {
+                    continue;
+                };
+                for row in values.chunks_exact_mut(moves.len()) {
+                    for (v, (factor, offset)) in row.iter_mut().zip(moves) {
+                        *v = *v * factor + offset;
+                    }
+                }
+            }
+            for (&row, frame) in rows.iter().zip(&part.frames) {
+                out.frames[row] = crate::FrameRef { dataset: number, ..*frame };
+            }
+            for (key, array) in &part.arrays {
+                let width = array.shape.iter().skip(1).product();
+                let empty =
+                    || crate::Array { shape: Vec::new(), data: crate::ArrayData::U8(Vec::new()) };
+                let to = out.arrays.entry(key.clone()).or_insert_with(empty);
+                to.shape.clone_from(&array.shape);
+                if let Some(rows) = to.shape.first_mut() {
+                    *rows = indices.len();
+                }
+                array.data.scatter(width, &rows, indices.len(), &mut to.data);
+            }
+            kept = part.arrays.keys().cloned().collect();
+        }
+        out.arrays.retain(|key, _| kept.contains(key));
+        self.scratch().push(part);
+        Ok(())
+    }
+}
+
+impl Mixture<'_> {
+    fn scratch(&self) -> std::sync::MutexGuard<'_, Vec<Batch>> {
+        // A list of buffers is whole at every step.
+        self.scratch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Refuses datasets whose batches could not be laid one over the other.
+fn same_features(first: &Portion<'_>, other: &Portion<'_>) -> Result<()> {
+    let hint = "name the features that all have with `inputs`, or train on datasets of one robot";
+    let refuse = |why: String| Err(Error::new(format!("{}: {why}", other.name)).with_hint(hint));
+    let (a, b) = (first.source.features(), other.source.features());
+    for (key, spec) in a {
+        let Some(found) = b.get(key) else {
+            return refuse(format!("there is no feature `{key}`, which {} has", first.name));
+        };
+        let differ = if found.dtype != spec.dtype {
+            Some(format!("{:?} against {:?}", found.dtype, spec.dtype))
+        } else if found.shape != spec.shape {
+            Some(format!("shape {:?} against {:?}", found.shape, spec.shape))
+        } else if !spec.dtype.is_visual() && found.dim_names() != spec.dim_names() {
+            let (x, y) = (found.dim_names(), spec.dim_names());
+            let at = x.iter().zip(&y).position(|(x, y)| x != y).unwrap_or(0);
+            Some(format!("dimension {at} is `{}` against `{}`", x[at], y[at]))
+        } else {
+            None
+        };
+        if let Some(differ) = differ {
+            return refuse(format!("feature `{key}`: {differ} in {}", first.name));
+        }
+    }
+    match b.keys().find(|key| !a.contains_key(*key)) {
+        Some(key) => refuse(format!("feature `{key}` is not in {}", first.name)),
+        None => Ok(()),
+    }
+}
+
+/// Statistics of the mixture as it is drawn: the mean of means and the deviation about it, by share.
+/// Quantiles of a union can't be had from those of its parts and are left out.
+fn joint(portions: &[Portion<'_>]) -> StatsMap {
+    if let [one] = portions {
+        return one.source.stats().clone();
+    }
+    let total: f64 = portions.iter().map(|p| p.weight).sum();
+    let mut out = StatsMap::new();
+    for key in portions[0].source.stats().keys() {
+        let each: Option<Vec<(f64, &FeatureStats)>> =
+            portions.iter().map(|p| Some((p.weight / total, p.source.stats().get(key)?))).collect();
+        let Some(each) = each else { continue };
+        let dims = each[0].1.mean.len();
+        let full = |v: &Vec<f64>| v.len() == dims;
+        if !each.iter().all(|(_, s)| [&s.mean, &s.std, &s.min, &s.max].into_iter().all(full)) {
+            continue;
+        }
+        let over = |f: &dyn Fn(f64, &FeatureStats, usize) -> f64| -> Vec<f64> {
+            (0..dims).map(|d| each.iter().map(|(share, s)| f(*share, s, d)).sum()).collect()
+        };
+        let edge = |of: fn(&FeatureStats) -> &Vec<f64>, better: fn(f64, f64) -> f64| {
+            let fold = |d: usize| each.iter().map(|(_, s)| of(s)[d]).reduce(better);
+            (0..dims).filter_map(fold).collect::<Vec<f64>>()
+        };
+        let mean = over(&|share, s, d| share * s.mean[d]);
+        let variance =
+            over(&|share, s, d| share * (s.std[d].powi(2) + (s.mean[d] - mean[d]).powi(2)));
+        out.insert(
+            key.clone(),
+            FeatureStats {
+                min: edge(|s| &s.min, f64::min),
+                max: edge(|s| &s.max, f64::max),
+                std: variance.into_iter().map(f64::sqrt).collect(),
+                mean,
+                count: each.iter().map(|(_, s)| s.count).sum(),
+                ..FeatureStats::default()
+            },
+        );
+    }
+    out
+}
+
+/// Factor and offset per dimension that bring a portion's numeric features to the first one's mean
+/// and deviation. A dimension that hardly moves in either keeps its scale.
+fn moves(portion: &Portion<'_>, first: &Portion<'_>) -> Result<Moves> {
+    let (from, to) = (portion.source.stats(), first.source.stats());
+    let mut out = Vec::new();
+    for (key, spec) in portion.source.features() {
+        if !matches!(spec.dtype, crate::DType::Float32 | crate::DType::Float64) {
+            continue;
+        }
+        let dims = spec.numel();
+        let usable = |s: Option<&&FeatureStats>| {
+            s.is_some_and(|s| s.mean.len() == dims && s.std.len() == dims)
+        };
+        let (Some(from), Some(to)) =
+            (from.get(key).filter(|s| usable(Some(s))), to.get(key).filter(|s| usable(Some(s))))
+        else {
+            let why = format!(
+                "{}: statistics of `{key}` are absent or of the wrong length",
+                portion.name
+            );
+            return Err(Error::new(why).with_hint("compute them: embody data process"));
+        };
+        if from.mean == to.mean && from.std == to.std {
+            continue;
+        }
+        let each = (0..dims).map(|d| {
+            let still = from.std[d] < 1e-6 || to.std[d] < 1e-6;
+            let factor = if still { 1.0 } else { to.std[d] / from.std[d] };
+            (factor as f32, (to.mean[d] - from.mean[d] * factor) as f32)
+        });
+        out.push((key.clone(), each.collect()));
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,96 @@
+//! Training over several datasets, as a recipe.
+
+use serde_json::Value;
+
+use crate::bench::Bench;
+use crate::view::dataset;
+
+fn recipe(train: &str) -> String {
+    format!(
+        r#"name = "mix"
+title = "Two recordings"
+seed = 1
+
+[steps.a]
+kind = "import"
+path = "one"
+
+[steps.b]
+kind = "import"
+path = "two"
+
+[steps.pa]
+kind = "process"
+dataset = "@a"
+drop_failed = false
+min_frames = 2
+max_idle_fraction = 1.0
+held_out = 0.5
+
+[steps.pb]
+kind = "process"
+dataset = "@b"
+drop_failed = false
+min_frames = 2
+max_idle_fraction = 1.0
+held_out = 0.0
+
+[steps.train]
+kind = "train"
+steps = 4
+batch_size = 4
+shards = 2
+log_every = 2
+eval_every = 2
+policy = {{ type = "act-small", chunk_size = 4, n_action_steps = 2, dim = 32, heads = 2, ff_dim = 32 }}
+{train}
+"#
+    )
+}
+
+#[test]
+fn a_policy_learns_from_two_datasets_with_weights() {
+    let bench = Bench::new();
+    dataset(&bench.path("one"));
+    dataset(&bench.path("two"));
+    let mixed = r#"datasets = [{ dataset = "@pa", weight = 3 }, { dataset = "@pb" }]"#;
+    bench.write("mix.toml", &recipe(mixed));
+    bench.ok(&["-q", "run", "mix.toml", "--no-open", "--out", "out"]);
+    let result: Value =
+        serde_json::from_slice(&std::fs::read(bench.path("out/result.json")).unwrap()).unwrap();
+    let train = &result["steps"]["train"];
+    // One of two episodes is held out of the first dataset, none of the second.
+    let frames = train["result"]["frames"].as_u64().unwrap();
+    let held_out = train["result"]["held_out_frames"].as_u64().unwrap();
+    assert_eq!(frames + held_out, 30, "{train}");
+    assert!(held_out == 6 || held_out == 9, "{train}");
+    assert!(train["measured"]["data_wait"].as_f64().unwrap() < 1.0, "{train}");
+    let folder = result["folders"]["train"].as_str().unwrap();
+    let timing =
+        std::fs::read_to_string(bench.path("out").join(folder).join("timing.jsonl")).unwrap();
+    assert!(timing.lines().all(|l| l.contains("data_wait")), "{timing}");
+
+    // Other shares are another run; the same again is taken from the cache.
+    let plan = |train: &str| {
+        bench.write("mix.toml", &recipe(train));
+        bench.ok(&["--json", "run", "mix.toml", "--plan", "--out", "out"])
+    };
+    assert!(!plan(mixed).contains("\"run\""));
+    let other = r#"datasets = [{ dataset = "@pa", weight = 2 }, { dataset = "@pb" }]"#;
+    assert!(plan(other).contains("\"run\""));
+}
+
+#[test]
+fn a_mixture_that_makes_no_sense_is_refused_before_anything_runs() {
+    let bench = Bench::new();
+    dataset(&bench.path("one"));
+    dataset(&bench.path("two"));
+    let said = |train: &str| {
+        bench.write("mix.toml", &recipe(train));
+        bench.err(&["recipe", "check", "mix.toml"])
+    };
+    assert!(said("").contains("either `dataset` or `datasets`"));
+    assert!(said("dataset = \"@pa\"\ndatasets = [{ dataset = \"@pb\" }]").contains("either"));
+    assert!(said("datasets = [{ dataset = \"@pa\", weight = 0 }]").contains("weight 0"));
+    assert!(said("datasets = [{ dataset = \"@pa\", wait = 1 }]").contains("`wait`"));
+}
