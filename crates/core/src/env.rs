@@ -3,7 +3,7 @@
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use crate::{ArrayView, FeatureSpec, Features, Result};
+use crate::{ArrayView, FeatureSpec, Features, Result, SimulationRecord};
 
 /// What an environment is, as a policy and an evaluation need to know it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -69,4 +69,9 @@ pub trait VecEnv: Send {
     fn success(&self) -> &[bool];
     /// Episodes that ended because physics diverged, over the batch's life.
     fn diverged(&self) -> u64;
+    /// How the current episode of environment `env` began and what it went through so far; `None`
+    /// where it can't be run again, as on a robot.
+    fn simulation(&self, _env: usize) -> Option<SimulationRecord> {
+        None
+    }
 }

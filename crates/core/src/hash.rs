@@ -36,6 +36,22 @@ impl std::fmt::Debug for ContentHash {
     }
 }
 
+/// The hash of bytes that come piece by piece.
+#[derive(Debug, Clone, Default)]
+pub struct HashStream(blake3::Hasher);
+
+impl HashStream {
+    /// Takes in the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// Hash of all bytes so far; equals [`hash_bytes`] of them together.
+    pub fn hash(&self) -> ContentHash {
+        ContentHash(self.0.finalize().to_hex().to_string())
+    }
+}
+
 /// Hash of bytes in memory.
 pub fn hash_bytes(bytes: &[u8]) -> ContentHash {
     ContentHash(blake3::hash(bytes).to_hex().to_string())

@@ -525,6 +525,16 @@ pub enum SimCommand {
         /// The task, such as `so101-pick-lift`
         task: String,
     },
+    /// Run recorded episodes again and say whether states and success come out the same, bit for bit
+    ///
+    /// Ends with 1 where one does not.
+    Replay {
+        /// The dataset's folder
+        dataset: PathBuf,
+        /// Episodes, such as `3,5-7,90-` [default: all]
+        #[arg(long = "episode", visible_alias = "episodes", value_name = "LIST")]
+        episodes: Option<String>,
+    },
     /// Render a task's first frame, or an episode of its scripted expert, to PNG or MP4
     Render {
         /// The task

@@ -5,7 +5,9 @@
 
 use std::collections::HashMap;
 
-use embody_core::{Array, ArrayData, ArrayView, DataView, Policy, Result, Task, VecEnv};
+use embody_core::{
+    Array, ArrayData, ArrayView, DataView, Policy, Result, SimulationRecord, Task, VecEnv,
+};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +42,8 @@ pub struct EpisodeRollout {
     pub observations: IndexMap<String, Array>,
     /// What was done, `[steps, action_dim]`.
     pub actions: Vec<f32>,
+    /// How it began, where it can be run again; `None` unless recorded.
+    pub simulation: Option<SimulationRecord>,
 }
 
 /// One row of an evaluation.
@@ -184,6 +188,7 @@ pub fn evaluate(
             let (observations, actions) =
                 (std::mem::take(&mut slot.kept), std::mem::take(&mut slot.actions));
             *place = None;
+            let simulation = (index < options.record_episodes).then(|| env.simulation(i)).flatten();
             on_episode(EpisodeRollout {
                 index,
                 seed,
@@ -192,6 +197,7 @@ pub fn evaluate(
                 total_reward,
                 observations,
                 actions,
+                simulation,
             })?;
         }
         task.advance("evaluate", done as u64, &format!("{successes} of {done} achieved"))?;

@@ -40,6 +40,24 @@ pub enum SimError {
         /// What MuJoCo says.
         source: mujoco_rs::error::MjModelError,
     },
+    /// A robot model's files can't be read.
+    #[error("could not read the robot model {}: {why}", path.display())]
+    ReadModel {
+        /// Its folder.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+    /// A recorded episode does not fit the task.
+    #[error("episode {episode} can't be run again: {why}")]
+    Replay {
+        /// Index in its dataset.
+        episode: usize,
+        /// Why.
+        why: String,
+        /// What to do.
+        hint: &'static str,
+    },
     /// MuJoCo could not make room for an environment.
     #[error("could not allocate environment {env}")]
     AllocateEnv {
@@ -121,7 +139,8 @@ impl Hint for SimError {
                 Some(format!("cameras of this task: {}", known.join(", ")))
             }
             Self::MissingAssets { .. } => Some("run `cargo xtask setup`".to_owned()),
-            Self::LoadModel { .. } => {
+            Self::Replay { hint, .. } => Some((*hint).to_owned()),
+            Self::LoadModel { .. } | Self::ReadModel { .. } => {
                 Some("run `cargo xtask setup` to put the robot models in place anew".to_owned())
             }
             Self::AllocateEnv { .. } => Some("use fewer environments".to_owned()),

@@ -5,17 +5,29 @@
 //! Physics is MuJoCo's C library; images come from a rasteriser of our own, so neither GPU nor
 //! display is needed. Results depend on task, options, seeds and actions, never on threads.
 
+mod appearance;
 mod batch;
 mod error;
 mod experts;
+mod ik;
 mod mj;
 mod options;
 mod raster;
 mod registry;
+mod replay;
 mod tasks;
+mod variation;
 
-pub use batch::{DepthImage, RgbImage, SimEnv};
+pub use appearance::{
+    Appearance, AppearanceRange, CameraPose, Pattern, PatternKind, SeenShape, SeenThing,
+};
+pub use batch::{DepthImage, EpisodeStart, RgbImage, SimEnv};
 pub use error::SimError;
 pub use options::{EnvOptions, ExpertOptions};
 pub use registry::{expert, make, make_sim, render, show, tasks};
+pub use replay::{Demonstration, Replayed, replay};
 pub use tasks::{Dimension, TaskDescription, Term};
+pub use variation::{
+    Placement, SourceChoice, VariationOptions, VariationReport, VariedEpisode,
+    plan as plan_variation, vary,
+};

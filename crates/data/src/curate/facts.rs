@@ -70,6 +70,17 @@ pub static FACTS: &[FactName] = &[
     }),
     table("score", "a classifier's score of success, 0-1, as annotated", |m| number(m.score)),
     table("total_reward", "sum of rewards, where recorded", |m| number(m.total_reward)),
+    table("synthetic", "whether it was made from another episode, not acted", |m| {
+        Fact::Flag(Some(m.variation.is_some()))
+    }),
+    table(
+        "variation",
+        "how a synthetic episode was made: appearance, placement; else empty",
+        |m| Fact::Text(m.variation.as_ref().map(|v| v.kind.clone()).unwrap_or_default()),
+    ),
+    table("source_episode", "episode that a synthetic one was made from, else null", |m| {
+        number(m.variation.as_ref().map(|v| v.source_episode as f64))
+    }),
     picture("quality", "geometric mean of the parts of quality, 0-1", |m| number(m.quality.score)),
     table("finite", "whether every value is finite", |m| Fact::Flag(Some(m.non_finite.is_none()))),
     table("idle_fraction", "share of steps without motion, 0-1", |m| number(m.idle_fraction)),

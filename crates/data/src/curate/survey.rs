@@ -8,7 +8,7 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use embody_core::{Array, ArrayData, Result, Task};
+use embody_core::{Array, ArrayData, Result, Task, VariationRecord};
 use indexmap::IndexMap;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -167,6 +167,9 @@ pub struct EpisodeMeasures {
     pub score: Option<f64>,
     /// Sum of rewards.
     pub total_reward: Option<f64>,
+    /// What a synthetic episode was made from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variation: Option<VariationRecord>,
     /// The first value that is not finite.
     pub non_finite: Option<NonFinite>,
     /// Share of idle steps, 0-1.
@@ -343,6 +346,7 @@ impl<'a> Frame<'a> {
             success: episode.outcome.success,
             score: episode.annotations.score,
             total_reward: episode.outcome.total_reward,
+            variation: episode.outcome.simulation.as_ref().and_then(|s| s.variation.clone()),
             active: 0..episode.length,
             ..EpisodeMeasures::default()
         };

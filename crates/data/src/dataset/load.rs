@@ -8,7 +8,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int64Type, UInt64Type};
 use arrow_array::{Array as _, RecordBatch};
 use arrow_schema::DataType;
-use embody_core::{EpisodeOutcome, FeatureStats, Result, StatsMap};
+use embody_core::{EpisodeOutcome, FeatureStats, Result, SimulationRecord, StatsMap};
 use indexmap::IndexMap;
 use serde::Deserialize;
 
@@ -438,23 +438,44 @@ impl Rows<'_> {
             tasks,
             rows: RowSpan { file: root.join(data), rows: 0..0, global },
             videos,
-            outcome: self.outcome(row),
+            outcome: self.outcome(row)?,
             annotations: self.annotations(row)?,
             stats: self.stats(row),
         })
     }
 
-    fn outcome(&self, row: usize) -> EpisodeOutcome {
+    fn outcome(&self, row: usize) -> Result<EpisodeOutcome> {
         let valid = |name: &str, kind: &DataType| {
             self.batch.column_by_name(name).filter(|c| c.data_type() == kind && c.is_valid(row))
         };
-        EpisodeOutcome {
+        Ok(EpisodeOutcome {
             success: valid("embody/success", &DataType::Boolean).map(|c| c.as_boolean().value(row)),
             seed: valid("embody/seed", &DataType::UInt64)
                 .map(|c| c.as_primitive::<UInt64Type>().value(row)),
             total_reward: valid("embody/total_reward", &DataType::Float64)
                 .map(|c| c.as_primitive::<Float64Type>().value(row)),
-        }
+            simulation: valid("embody/simulation", &DataType::Utf8)
+                .map(|c| self.simulation(c.as_string::<i32>().value(row), row))
+                .transpose()?,
+        })
+    }
+
+    /// How a simulated episode began.
+    fn simulation(&self, text: &str, row: usize) -> Result<SimulationRecord> {
+        let mut record: SimulationRecord = serde_json::from_str(text)
+            .map_err(|e| self.bad(format!("column \"embody/simulation\", row {row}: {e}")))?;
+        let list = |name: &str| -> Result<Vec<f64>> {
+            let bad = || self.bad(format!("column {name:?}, row {row}: not a list of numbers"));
+            let column = self.batch.column_by_name(name).ok_or_else(bad)?;
+            let cell = column.as_list_opt::<i32>().filter(|c| c.is_valid(row)).ok_or_else(bad)?;
+            let cell = cell.value(row);
+            let values = cell.as_primitive_opt::<Float64Type>().ok_or_else(bad)?;
+            Ok(values.values().to_vec())
+        };
+        record.qpos = list("embody/initial_qpos")?;
+        record.qvel = list("embody/initial_qvel")?;
+        record.ctrl = list("embody/initial_ctrl")?;
+        Ok(record)
     }
 
     fn annotations(&self, row: usize) -> Result<Annotations> {

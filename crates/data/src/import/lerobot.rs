@@ -261,7 +261,12 @@ fn prepare(
     }
     let stats = episode_stats(dataset, episode, frames.clone())?;
     let annotations = from.annotations.within(&frames);
-    let labels = Labels { tasks, frame_tasks, outcome: from.outcome.clone(), annotations };
+    let mut outcome = from.outcome.clone();
+    if let Some(simulation) = outcome.simulation.as_mut().filter(|_| frames.start > 0) {
+        // It no longer begins where the simulation began.
+        (simulation.qpos, simulation.qvel, simulation.ctrl) = Default::default();
+    }
+    let labels = Labels { tasks, frame_tasks, outcome, annotations };
     let length = frames.len();
     Ok(Prepared { episode, keep, columns, length, footage, encoded, stats, labels })
 }

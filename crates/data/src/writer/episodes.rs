@@ -8,7 +8,7 @@ use arrow_array::builder::{
 use arrow_array::{ArrayRef, Float64Array, Int64Array, ListArray, RecordBatch, StringArray};
 use arrow_buffer::OffsetBuffer;
 use arrow_schema::{DataType, Field, Schema};
-use embody_core::{IoContext, Result};
+use embody_core::{IoContext, Result, SimulationRecord};
 
 use super::{DatasetWriter, EpisodeRow};
 use crate::error::write_table;
@@ -142,7 +142,33 @@ fn outcome_columns(rows: &[EpisodeRow], columns: &mut Vec<(String, ArrayRef)>) {
         rows.iter().for_each(|r| reward.append_option(r.outcome.total_reward));
         columns.push(("embody/total_reward".into(), Arc::new(reward.finish())));
     }
+    if rows.iter().any(|r| r.outcome.simulation.is_some()) {
+        simulation_columns(rows, columns);
+    }
     debug_assert!(columns.iter().all(|(_, c)| *c.data_type() != DataType::Null));
+}
+
+/// How simulated episodes began. Numbers that must come back to the bit stand in lists of doubles,
+/// the rest is JSON.
+fn simulation_columns(rows: &[EpisodeRow], columns: &mut Vec<(String, ArrayRef)>) {
+    let texts = rows.iter().map(|r| {
+        let mut record = r.outcome.simulation.clone()?;
+        (record.qpos, record.qvel, record.ctrl) = Default::default();
+        serde_json::to_string(&record).ok()
+    });
+    columns.push(("embody/simulation".into(), Arc::new(StringArray::from_iter(texts))));
+    let mut list = |name: &str, pick: fn(&SimulationRecord) -> &Vec<f64>| {
+        let mut values = ListBuilder::new(Float64Builder::new());
+        for row in rows {
+            let record = row.outcome.simulation.as_ref();
+            values.values().append_slice(record.map_or(&[], |s| pick(s)));
+            values.append(record.is_some());
+        }
+        columns.push((name.into(), Arc::new(values.finish())));
+    };
+    list("embody/initial_qpos", |s| &s.qpos);
+    list("embody/initial_qvel", |s| &s.qvel);
+    list("embody/initial_ctrl", |s| &s.ctrl);
 }
 
 /// What was said of episodes afterwards; segments as JSON.

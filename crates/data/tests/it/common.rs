@@ -97,6 +97,7 @@ pub fn record(target: &Path, lengths: &[usize], threads: usize) -> RecordReport 
                 success: Some(e % 3 != 2),
                 seed: Some(u64::MAX - e as u64),
                 total_reward: Some(e as f64 * 0.5),
+                simulation: None,
             })
             .unwrap();
     }

@@ -30,6 +30,7 @@ fn everything_recorded_comes_back() {
                 success: Some(e % 3 != 2),
                 seed: Some(u64::MAX - e as u64),
                 total_reward: Some(e as f64 * 0.5),
+                simulation: None,
             }
         );
         let table = dataset.episode_table(e).unwrap();
@@ -154,6 +155,7 @@ fn what_is_recovered_equals_what_would_have_been_recorded() {
                 success: Some(e % 3 != 2),
                 seed: Some(u64::MAX - e as u64),
                 total_reward: Some(e as f64 * 0.5),
+                simulation: None,
             })
             .unwrap();
     }

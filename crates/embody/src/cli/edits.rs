@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
-/// Edits and versions. Videos are copied packet by packet, never re-encoded.
+/// Edits and versions. Videos are copied packet by packet, never re-encoded (`vary` draws new ones).
 #[derive(Debug, Subcommand)]
 pub enum EditCommand {
     /// Leave out episodes
@@ -69,6 +69,25 @@ pub enum EditCommand {
         /// Only these episodes, such as `3,5-7,90-`
         #[arg(long, value_name = "LIST")]
         episodes: Option<String>,
+    },
+    /// Make synthetic demonstrations from simulated ones: other looks, other places of the object
+    ///
+    /// Each recorded episode is run again in the simulator; only what achieves the task is kept, and
+    /// every new episode says from which one it was made, and how.
+    Vary {
+        /// The dataset's folder
+        source: PathBuf,
+        /// Folder to write
+        #[arg(required_unless_present = "dry_run")]
+        target: Option<PathBuf>,
+        #[command(flatten)]
+        how: crate::steps::vary::Params,
+        /// Root of all chance
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+        /// Only run the sources again and say what would be made
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Mend a damaged dataset without inventing data, and list what was done and what was lost
     Repair {

@@ -11,6 +11,7 @@ use serde_json::json;
 
 use crate::App;
 use crate::cli::EditCommand;
+use crate::steps::vary;
 use crate::ui::print_data;
 
 /// Runs the verb.
@@ -48,6 +49,9 @@ pub fn run(app: &App<'_>, command: &EditCommand) -> Result<()> {
             let label = Relabel { episodes, from: from.clone(), to: to.clone() };
             let report = embody_data::relabel(source, target, &[label], app.task)?;
             edited(app, &[source], &[report])
+        }
+        EditCommand::Vary { source, target, how, seed, dry_run } => {
+            vary(app, source, target.as_deref().filter(|_| !dry_run), how, *seed)
         }
         EditCommand::Repair { source, target, dry_run } => {
             repair(app, source, target.as_deref(), *dry_run)
@@ -102,6 +106,58 @@ fn edited(app: &App<'_>, sources: &[&PathBuf], reports: &[EditReport]) -> Result
     if app.json {
         print_data(&json!(reports).to_string());
     }
+    Ok(())
+}
+
+/// Makes synthetic demonstrations; without a target, says what they would be made from.
+fn vary(
+    app: &App<'_>,
+    source: &PathBuf,
+    target: Option<&Path>,
+    how: &vary::Params,
+    seed: u64,
+) -> Result<()> {
+    how.check().map_err(|(key, why)| Error::new(format!("--{}: {why}", key.replace('_', "-"))))?;
+    let (assets, threads) = (&app.config.assets, app.config.threads);
+    let Some(target) = target else {
+        let dataset = Dataset::open(source)?;
+        let episodes: Vec<usize> = dataset.split(how.split.as_deref())?.collect();
+        let sources = vary::demonstrations(&dataset, &episodes)?;
+        let task_id = &sources[0].simulation.task;
+        let mut env = vary::env_like(assets, &dataset, task_id, 1, threads)?;
+        let report = embody_sim::plan_variation(
+            &mut env,
+            &sources,
+            &how.options(seed, &dataset)?,
+            app.task,
+        )?;
+        if app.json {
+            print_data(&json!(report).to_string());
+            return Ok(());
+        }
+        for (episode, why) in &report.unused {
+            print_data(&format!("would leave out episode {episode}: {why}"));
+        }
+        print_data(&format!(
+            "would make {} episodes from {} demonstrations of {task_id}",
+            report.wanted, report.sources
+        ));
+        return Ok(());
+    };
+    if target.exists() {
+        return Err(Error::new(format!("{} exists already", target.display()))
+            .with_hint("name another folder, or remove that one first"));
+    }
+    let outcome = vary::run(assets, source, target, how, seed, threads, app.task)?;
+    let store = Versions::beside(target)?;
+    store.keep(source, app.task)?;
+    let kept = store.keep(target, app.task)?;
+    if app.json {
+        print_data(&json!({ "outcome": outcome, "version": kept.version }).to_string());
+        return Ok(());
+    }
+    outcome.details().iter().for_each(|line| print_data(line));
+    print_data(&format!("{}: {}", target.display(), outcome.summary()));
     Ok(())
 }
 

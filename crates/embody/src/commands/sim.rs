@@ -1,11 +1,15 @@
 //! `embody sim`: look at simulated tasks.
 
+use std::path::Path;
+
 use embody_core::{Error, IoContext, Result, VecEnv, write_atomic};
-use embody_sim::{EnvOptions, ExpertOptions, RgbImage, Term};
+use embody_data::{Dataset, parse_episodes};
+use embody_sim::{EnvOptions, ExpertOptions, Replayed, RgbImage, Term};
 use serde_json::json;
 
 use crate::App;
 use crate::cli::SimCommand;
+use crate::steps::{rollouts, vary};
 use crate::ui::print_data;
 
 /// Runs the verb.
@@ -26,6 +30,7 @@ pub fn run(app: &App<'_>, command: &SimCommand) -> Result<()> {
             Ok(())
         }
         SimCommand::Show { task } => show(app, task),
+        SimCommand::Replay { dataset, episodes } => replay(app, dataset, episodes.as_deref()),
         SimCommand::Render { task, out, camera, width, height, seed } => {
             let size = (*height, *width);
             match out.extension().and_then(|e| e.to_str()) {
@@ -56,6 +61,67 @@ pub fn run(app: &App<'_>, command: &SimCommand) -> Result<()> {
             Ok(())
         }
     }
+}
+
+/// Runs recorded episodes again and compares.
+fn replay(app: &App<'_>, path: &Path, episodes: Option<&str>) -> Result<()> {
+    let dataset = Dataset::open(path)?;
+    let total = dataset.episodes().len();
+    let episodes = match episodes {
+        Some(list) => parse_episodes(list, total)?,
+        None => (0..total).collect(),
+    };
+    let demonstrations = vary::demonstrations(&dataset, &episodes)?;
+    let options = EnvOptions {
+        num_envs: rollouts::slots(demonstrations.len()),
+        threads: app.config.threads,
+        camera_size: None,
+        ..EnvOptions::new(&app.config.assets)
+    };
+    let mut env = embody_sim::make_sim(&demonstrations[0].simulation.task, options)?;
+    let all = embody_sim::replay(&mut env, &demonstrations, app.task)?;
+    if app.json {
+        print_data(&json!(all).to_string());
+    } else {
+        all.iter().for_each(|replayed| print_data(&verdict(replayed)));
+    }
+    let same = |r: &&Replayed| r.exact && r.success.0.is_none_or(|s| s == r.success.1);
+    let exact = all.iter().filter(same).count();
+    if exact < all.len() {
+        return Err(Error::new(format!(
+            "{} of {} episodes come out differently",
+            all.len() - exact,
+            all.len()
+        ))
+        .with_hint("bits are the same only with the model and the engine of the recording"));
+    }
+    if !app.json {
+        print_data(&format!("all {exact} episodes come out the same, bit for bit"));
+    }
+    Ok(())
+}
+
+/// What came of an episode, in a line.
+fn verdict(replayed: &Replayed) -> String {
+    let motion = match (replayed.exact, &replayed.first_difference) {
+        (true, _) => "the same to the bit".to_owned(),
+        (false, Some((frame, key))) => format!(
+            "differs from frame {frame} on ({key}, by up to {:.3e})",
+            replayed.largest_difference
+        ),
+        (false, None) => "differs where nothing was recorded".to_owned(),
+    };
+    let word = |success: bool| if success { "success" } else { "failure" };
+    let success = match replayed.success {
+        (Some(then), now) if then != now => format!("{} was {}", word(now), word(then)),
+        (_, now) => word(now).to_owned(),
+    };
+    let changed = match replayed.changed.is_empty() {
+        true => String::new(),
+        false => format!("; {}", replayed.changed.join(", ")),
+    };
+    let (episode, frames) = (replayed.episode, replayed.frames);
+    format!("episode {episode}: {frames} frames, {motion}, {success}{changed}")
 }
 
 /// An RGB picture as a PNG file.

@@ -99,7 +99,7 @@ impl StepKind for Eval {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn resolve(&self, step: &Step) -> Result<Value> {

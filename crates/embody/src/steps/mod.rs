@@ -9,6 +9,7 @@ pub mod record;
 pub mod report;
 pub mod rollouts;
 pub mod train;
+pub mod vary;
 
 use embody_core::{Error, Result};
 use embody_platform::{RunResult, Step, StepKind, StepOutput, StepRecord};
@@ -23,6 +24,7 @@ pub fn kinds(config: &Config) -> Vec<Box<dyn StepKind>> {
     let assets = &config.assets;
     vec![
         Box::new(record::Record { assets: assets.clone() }),
+        Box::new(vary::Vary { assets: assets.clone() }),
         Box::new(import::Import { config: config.clone() }),
         Box::new(process::Process),
         Box::new(edit::Merge),
@@ -74,6 +76,7 @@ pub fn summary(result: &RunResult) -> Vec<String> {
 pub fn summary_of(record: &StepRecord) -> String {
     let text = match record.kind.as_str() {
         "record" => outcome::<record::Outcome>(record).map(|o| o.summary()),
+        "vary" => outcome::<vary::Outcome>(record).map(|o| o.summary()),
         "import" => outcome::<import::Outcome>(record).map(|o| o.summary()),
         "process" => outcome::<process::Outcome>(record).map(|o| o.summary()),
         "merge" | "delete" => outcome::<edit::Outcome>(record).map(|o| o.summary()),

@@ -88,7 +88,7 @@ impl StepKind for Record {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn resolve(&self, step: &Step) -> Result<Value> {

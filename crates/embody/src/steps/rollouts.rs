@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use embody_core::{
-    ArrayView, DType, DataView, EpisodeOutcome, FeatureSpec, Features, Policy, Recorder, Result,
-    Task, VecEnv,
+    ArrayView, DType, DataView, EnvSpec, EpisodeOutcome, FeatureSpec, Features, Policy, Recorder,
+    Result, Task, VecEnv,
 };
-use embody_data::{LeRobotRecorder, RecordSpec, VideoSettings};
+use embody_data::{LeRobotRecorder, Origin, RecordSpec, VideoSettings};
 use embody_learn::{EpisodeRollout, EvalOptions, EvalResult, evaluate};
 use embody_platform::Step;
 use serde_json::Value;
@@ -60,37 +60,19 @@ pub struct Rollouts<'a> {
 /// What the environment, the policy or the recorder says.
 pub fn run(rollouts: Rollouts<'_>, task: Task<'_>) -> Result<EvalResult> {
     let spec = rollouts.env.spec().clone();
-    let features = recorded_features(&spec.observations, &spec.action);
-    let mut keeper = Keeper {
-        // Seeds make every episode again: no journal is needed.
-        recorder: LeRobotRecorder::without_journal(
-            rollouts.record_to,
-            RecordSpec {
-                fps: spec.control_hz,
-                robot_type: Some(spec.robot_type.clone()),
-                features: features.clone(),
-                video: rollouts.video,
-                threads: rollouts.threads,
-                parameters: rollouts.parameters,
-                origin: None,
-            },
-        )?,
-        features,
-        task: spec.task,
-        waiting: BTreeMap::new(),
-        next: 0,
-    };
+    let how = (rollouts.video, rollouts.threads);
+    let mut keeper = Keeper::create(rollouts.record_to, &spec, rollouts.parameters, how, None)?;
     let record_keys = keeper.features.keys().filter(|k| *k != ACTION).cloned().collect();
     let record_episodes = rollouts.seeds.len();
     let options = EvalOptions { seeds: rollouts.seeds, record_episodes, record_keys };
     let mut keep = |episode: EpisodeRollout| keeper.take(episode);
     let result = evaluate(rollouts.env, rollouts.policy, &options, &mut keep, task)?;
-    keeper.recorder.finish()?;
+    keeper.finish()?;
     Ok(result)
 }
 
 /// Writes episodes in the order of their seeds, whichever ends first.
-struct Keeper {
+pub struct Keeper {
     recorder: LeRobotRecorder,
     features: Features,
     task: String,
@@ -99,7 +81,50 @@ struct Keeper {
 }
 
 impl Keeper {
-    fn take(&mut self, episode: EpisodeRollout) -> Result<()> {
+    /// Starts a dataset of what environments of `spec` show, at `target`.
+    ///
+    /// # Errors
+    /// What the recorder says.
+    pub fn create(
+        target: &Path,
+        spec: &EnvSpec,
+        parameters: Value,
+        (video, threads): (VideoSettings, usize),
+        origin: Option<Origin>,
+    ) -> Result<Self> {
+        let features = recorded_features(&spec.observations, &spec.action);
+        let record = RecordSpec {
+            fps: spec.control_hz,
+            robot_type: Some(spec.robot_type.clone()),
+            features: features.clone(),
+            video,
+            threads,
+            parameters,
+            origin,
+        };
+        Ok(Self {
+            // Seeds make every episode again: no journal is needed.
+            recorder: LeRobotRecorder::without_journal(target, record)?,
+            features,
+            task: spec.task.clone(),
+            waiting: BTreeMap::new(),
+            next: 0,
+        })
+    }
+
+    /// Puts the dataset in place.
+    ///
+    /// # Errors
+    /// What the recorder says.
+    pub fn finish(self) -> Result<()> {
+        self.recorder.finish().map(drop)
+    }
+
+    /// Keeps an episode; those that come before their turn wait.
+    ///
+    /// # Errors
+    /// What the recorder says.
+    pub fn take(&mut self, episode: EpisodeRollout) -> Result<()> {
         self.waiting.insert(episode.index, episode);
         while let Some(episode) = self.waiting.remove(&self.next) {
             self.save(&episode)?;
@@ -131,11 +156,13 @@ impl Keeper {
             success: Some(episode.success),
             seed: Some(episode.seed),
             total_reward: Some(episode.total_reward),
+            simulation: episode.simulation.clone(),
         })
     }
 }
 
-fn recorded_features(observations: &Features, action: &FeatureSpec) -> Features {
+/// The features of which a recording of these consists.
+pub fn recorded_features(observations: &Features, action: &FeatureSpec) -> Features {
     let mut features: Features = observations
         .iter()
         .filter(|(key, _)| *key != PRIVILEGED)

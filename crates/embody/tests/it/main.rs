@@ -10,4 +10,5 @@ mod recipes;
 mod robustness;
 mod serve;
 mod stores;
+mod vary;
 mod view;

@@ -116,5 +116,8 @@ fn the_recipes_are_valid_and_their_defaults_are_known() {
     let real = workspace().join("recipes/real.toml");
     let args = ["recipe", "check", real.to_str().unwrap(), "--set", "data.path=somewhere"];
     insta::assert_snapshot!("real", bench.ok(&args));
+    let vary = workspace().join("recipes/vary.toml");
+    let text = bench.ok(&["recipe", "check", vary.to_str().unwrap()]);
+    assert!(text.contains("per_episode = 4") && text.contains("trials = 10"), "{text}");
     insta::assert_snapshot!("kinds", bench.ok(&["recipe", "kinds"]));
 }

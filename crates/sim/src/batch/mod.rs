@@ -9,12 +9,15 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use embody_core::{
-    ArrayView, DType, DataView, EnvSpec, FeatureSpec, Observations, Result, VecEnv, derive_seed,
+    ArrayView, DType, DataView, EnvSpec, FeatureSpec, HashStream, Observations, Result,
+    SimulationRecord, VecEnv, derive_seed,
 };
+use mujoco_rs::prelude::MjModel;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
+use crate::appearance::Appearance;
 use crate::mj::{Data, has_diverged};
 use crate::raster::{COARSE, FINE, Look, Renderer, Scene, ShadowMap, View};
 use crate::tasks::{Camera, Loaded, Observe, Task, TaskDescription};
@@ -84,6 +87,22 @@ struct Slot {
     diverged: bool,
     /// Whether the observation is to be taken anew.
     changed: bool,
+    start: EpisodeStart,
+    /// Of positions and velocities after every control step.
+    trajectory: HashStream,
+}
+
+/// How an episode begins: state and looks.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct EpisodeStart {
+    /// Generalised positions, `[nq]`, in MuJoCo's order and units.
+    pub qpos: Vec<f64>,
+    /// Generalised velocities, `[nv]`.
+    pub qvel: Vec<f64>,
+    /// Actuator set-points, `[nu]`.
+    pub ctrl: Vec<f64>,
+    /// How the scene looks; `None` as the task randomised it, or as the model says.
+    pub appearance: Option<Appearance>,
 }
 
 struct VectorBuffer {
@@ -146,18 +165,7 @@ impl SimEnv {
         for env in 0..num_envs {
             let data = Data::try_new(Arc::clone(task.model()))
                 .map_err(|source| SimError::AllocateEnv { env, source })?;
-            let controls = data.ctrl().len();
-            slots.push(Slot {
-                data,
-                look: scene.look.clone(),
-                shadow: ShadowMap::default(),
-                from: vec![0.0; controls],
-                to: vec![0.0; controls],
-                steps: 0,
-                held: 0,
-                diverged: false,
-                changed: false,
-            });
+            slots.push(Slot::new(data, &scene));
         }
         let pool = if threads > 1 {
             let builder = rayon::ThreadPoolBuilder::new().num_threads(threads);
@@ -193,6 +201,88 @@ impl SimEnv {
         self.cameras.iter().map(|c| c.name).collect()
     }
 
+    /// Begins episodes in given states: environment `env` in `starts[env]`, where there is one. From
+    /// there on it goes as after [`VecEnv::reset`]; equal starts and actions give equal bits.
+    ///
+    /// # Errors
+    /// When a start does not fit the model, or there is not one entry per environment.
+    pub fn begin(&mut self, starts: &[Option<EpisodeStart>]) -> Result<()> {
+        check_length("starts", starts.len(), self.slots.len())?;
+        let model = Arc::clone(self.loaded.task.model());
+        for start in starts.iter().flatten() {
+            for (what, got, expected) in [
+                ("qpos", start.qpos.len(), model.nq()),
+                ("qvel", start.qvel.len(), model.nv()),
+                ("ctrl", start.ctrl.len(), model.nu()),
+            ] {
+                check_length(what, got, expected as usize)?;
+            }
+            let all = start.qpos.iter().chain(&start.qvel).chain(&start.ctrl);
+            if let Some(value) = all.into_iter().find(|x| !x.is_finite()) {
+                let value = value.to_string();
+                return Err(SimError::BadOption { option: "state", value, range: "finite" }.into());
+            }
+        }
+        let scene = &*self.scene;
+        for (slot, start) in self.slots.iter_mut().zip(starts) {
+            if let Some(start) = start {
+                slot.begin(start, scene, &model)?;
+            }
+        }
+        self.forget(starts.iter().map(Option::is_some));
+        self.observe();
+        Ok(())
+    }
+
+    /// The start that seed `seed` gives, as [`VecEnv::reset`] would; changes no episode.
+    ///
+    /// # Errors
+    /// When MuJoCo has no room for another state.
+    pub(crate) fn drawn_start(&self, seed: u64) -> Result<EpisodeStart> {
+        let model = self.loaded.task.model();
+        let data = Data::try_new(Arc::clone(model))
+            .map_err(|source| SimError::AllocateEnv { env: 0, source })?;
+        let mut slot = Slot::new(data, &self.scene);
+        slot.reset(&*self.loaded.task, &self.scene, self.options.randomize_look, seed);
+        let appearance = Some(Appearance::of(&slot.look, &self.scene, model));
+        Ok(EpisodeStart { appearance, ..slot.start })
+    }
+
+    /// Environments of the same task with other options.
+    pub(crate) fn alike(&self, options: EnvOptions) -> Result<Self> {
+        Self::new(self.description.clone(), Arc::clone(&self.loaded), options)
+    }
+
+    /// The task and its model.
+    pub(crate) fn loaded(&self) -> &Arc<Loaded> {
+        &self.loaded
+    }
+
+    /// The options it was made with.
+    pub(crate) fn options(&self) -> &EnvOptions {
+        &self.options
+    }
+
+    /// MuJoCo's state of an environment.
+    pub(crate) fn data(&self, env: usize) -> &Data {
+        &self.slots[env].data
+    }
+
+    /// Whether physics of an environment went wrong in this episode.
+    pub(crate) fn has_diverged(&self, env: usize) -> bool {
+        self.slots[env].diverged
+    }
+
+    /// Outcomes of environments that begin anew.
+    fn forget(&mut self, begun: impl Iterator<Item = bool>) {
+        for (env, _) in begun.enumerate().filter(|(_, begun)| *begun) {
+            self.rewards[env] = 0.0;
+            self.terminated[env] = false;
+            self.truncated[env] = false;
+            self.success[env] = false;
+        }
+    }
+
     /// Draws environment `env` as it is now, from `camera` at `(height, width)` pixels.
     ///
     /// # Errors
@@ -226,8 +316,8 @@ impl SimEnv {
         let pixels = size.0 * size.1;
         let (mut depth_m, mut geom) = (vec![0.0; pixels], vec![0; pixels]);
         let mut renderer = self.renderers[0].lock().unwrap_or_else(PoisonError::into_inner);
-        let data = &self.slots[env].data;
-        renderer.depth_and_segmentation(&self.scene, data, view, &mut depth_m, &mut geom);
+        let Slot { data, look, .. } = &self.slots[env];
+        renderer.depth_and_segmentation(&self.scene, data, look, view, &mut depth_m, &mut geom);
         Ok(DepthImage { height: size.0, width: size.1, depth_m, geom })
     }
 
@@ -296,19 +386,71 @@ impl SimEnv {
 }
 
 impl Slot {
+    fn new(data: Data, scene: &Scene) -> Self {
+        let controls = data.ctrl().len();
+        Self {
+            data,
+            look: scene.look.clone(),
+            shadow: ShadowMap::default(),
+            from: vec![0.0; controls],
+            to: vec![0.0; controls],
+            steps: 0,
+            held: 0,
+            diverged: false,
+            changed: false,
+            start: EpisodeStart::default(),
+            trajectory: HashStream::default(),
+        }
+    }
+
+    /// Begins an episode in a given state.
+    fn begin(&mut self, start: &EpisodeStart, scene: &Scene, model: &MjModel) -> Result<()> {
+        self.look = match &start.appearance {
+            Some(appearance) => appearance.look(scene, model)?,
+            None => scene.look.clone(),
+        };
+        self.data.reset();
+        self.data.qpos_mut().copy_from_slice(&start.qpos);
+        self.data.qvel_mut().copy_from_slice(&start.qvel);
+        self.data.ctrl_mut().copy_from_slice(&start.ctrl);
+        self.start.clone_from(start);
+        self.begun();
+        Ok(())
+    }
+
+    /// What holds at the beginning of every episode, once state and looks stand.
+    fn begun(&mut self) {
+        self.data.forward();
+        self.from.copy_from_slice(self.data.ctrl());
+        self.to.copy_from_slice(self.data.ctrl());
+        (self.steps, self.held, self.diverged, self.changed) = (0, 0, false, true);
+        self.trajectory = HashStream::default();
+    }
+
+    /// Takes the state into the trajectory's hash.
+    fn note(&mut self) {
+        for x in self.data.qpos().iter().chain(self.data.qvel()) {
+            self.trajectory.update(&x.to_le_bytes());
+        }
+    }
+
     fn reset(&mut self, task: &dyn Task, scene: &Scene, randomize_look: bool, seed: u64) {
         self.data.reset();
         let mut rng = ChaCha8Rng::seed_from_u64(derive_seed(seed, "reset", 0));
         task.reset(&mut self.data, &mut rng);
-        self.data.forward();
-        self.from.copy_from_slice(self.data.ctrl());
-        self.to.copy_from_slice(self.data.ctrl());
+        self.start.qpos.clear();
+        self.start.qpos.extend_from_slice(self.data.qpos());
+        self.start.qvel.clear();
+        self.start.qvel.extend_from_slice(self.data.qvel());
+        self.start.ctrl.clear();
+        self.start.ctrl.extend_from_slice(self.data.ctrl());
+        self.start.appearance = None;
+        self.begun();
         self.look.clone_from(&scene.look);
         if randomize_look {
             let mut rng = ChaCha8Rng::seed_from_u64(derive_seed(seed, "look", 0));
             task.randomize_look(&mut self.look, &mut rng);
         }
-        (self.steps, self.held, self.diverged, self.changed) = (0, 0, false, true);
     }
 
     /// One control step: the set-points move linearly to the action's.
@@ -337,6 +479,7 @@ impl Slot {
         self.from.copy_from_slice(&self.to);
         self.steps += 1;
         self.changed = true;
+        self.note();
     }
 }
 
@@ -364,12 +507,7 @@ impl VecEnv for SimEnv {
             }
             None => self.slots.iter_mut().zip(seeds).for_each(reset),
         }
-        for (env, _) in seeds.iter().enumerate().filter(|(_, seed)| seed.is_some()) {
-            self.rewards[env] = 0.0;
-            self.terminated[env] = false;
-            self.truncated[env] = false;
-            self.success[env] = false;
-        }
+        self.forget(seeds.iter().map(Option::is_some));
         self.observe();
         Ok(())
     }
@@ -449,6 +587,32 @@ impl VecEnv for SimEnv {
     fn diverged(&self) -> u64 {
         self.diverged
     }
+
+    fn simulation(&self, env: usize) -> Option<SimulationRecord> {
+        let slot = self.slots.get(env)?;
+        let task = &self.loaded.task;
+        let appearance = match &slot.start.appearance {
+            Some(given) => given.clone(),
+            None => Appearance::of(&slot.look, &self.scene, task.model()),
+        };
+        Some(SimulationRecord {
+            task: self.description.id.to_owned(),
+            task_version: self.description.version,
+            model: task.model_hash().clone(),
+            engine: engine(),
+            qpos: slot.start.qpos.clone(),
+            qvel: slot.start.qvel.clone(),
+            ctrl: slot.start.ctrl.clone(),
+            appearance: serde_json::to_value(appearance).ok()?,
+            trajectory: slot.trajectory.hash(),
+            variation: None,
+        })
+    }
+}
+
+/// The physics engine as episodes name it.
+pub(crate) fn engine() -> String {
+    format!("mujoco {}", mujoco_rs::mujoco_version())
 }
 
 fn each(

@@ -1,6 +1,5 @@
 //! Scripted policies that solve tasks from privileged observations, for demonstrations.
 
-mod ik;
 mod so101_pick_lift;
 
 use std::sync::Arc;

@@ -8,21 +8,18 @@
 use std::sync::Arc;
 
 use embody_core::{Observations, Policy, PolicySpec, Result, derive_seed};
-use mujoco_rs::prelude::MjtObjBase;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::ik::{Chain, Target, solve};
 use super::rows;
-use crate::mj::{self, Data};
-use crate::tasks::{CUBE_HALF_M, HOME_UNITS, JOINTS, Loaded, to_joint_positions, to_units};
+use crate::ik::{Chain, Target, solve};
+use crate::mj::Data;
+use crate::tasks::{CUBE_HALF_M, HOME_UNITS, Loaded, so101_arm, to_joint_positions, to_units};
 use crate::{ExpertOptions, SimError};
 
 const TASK: &str = "so101-pick-lift";
 const STATE: &str = "observation.state";
 const ENVIRONMENT: &str = "observation.environment_state";
-/// Point between the open jaws, in the gripper's frame, metres: the middle of the gap.
-const BETWEEN_JAWS: [f64; 3] = [0.021, 0.0, -0.094];
 const OPEN: f32 = 46.0;
 const CLOSED: f32 = HOME_UNITS[5];
 /// Waypoint heights of the point between the jaws above the cube's centre, metres.
@@ -57,19 +54,7 @@ impl Expert {
         options: &ExpertOptions,
     ) -> Result<Self> {
         let model = loaded.task.model();
-        let mut joints = Vec::new();
-        for (name, ..) in &JOINTS[..5] {
-            joints.push(mj::id(TASK, model, MjtObjBase::mjOBJ_JOINT, name)?);
-        }
-        let chain = Chain {
-            limits: joints.iter().map(|j| model.jnt_range()[*j]).collect(),
-            dofs: joints.iter().map(|j| model.jnt_dofadr()[*j] as usize).collect(),
-            joints: joints.iter().map(|j| model.jnt_qposadr()[*j] as usize).collect(),
-            body: mj::id(TASK, model, MjtObjBase::mjOBJ_BODY, "gripper")?,
-            point: BETWEEN_JAWS,
-            forward: [0.0, 0.0, -1.0],
-            closing: [1.0, 0.0, 0.0],
-        };
+        let chain = so101_arm(model)?;
         let kinematics = Data::try_new(Arc::clone(model))
             .map_err(|source| SimError::AllocateEnv { env: 0, source })?;
         let inputs = loaded

@@ -61,6 +61,20 @@ pub(crate) fn mat_t_mat(a: &Mat3, b: &Mat3) -> Mat3 {
     out
 }
 
+/// `a b`.
+pub(crate) fn mat_mul(a: &Mat3, b: &Mat3) -> Mat3 {
+    std::array::from_fn(|i| (0..3).map(|k| a[3 * (i / 3) + k] * b[3 * k + i % 3]).sum())
+}
+
+/// Turn about x, then y, then z (fixed axes), radians.
+pub(crate) fn rotation_of(angles: Vec3) -> Mat3 {
+    let [(sx, cx), (sy, cy), (sz, cz)] = angles.map(f32::sin_cos);
+    let x = [1.0, 0.0, 0.0, 0.0, cx, -sx, 0.0, sx, cx];
+    let y = [cy, 0.0, sy, 0.0, 1.0, 0.0, -sy, 0.0, cy];
+    let z = [cz, -sz, 0.0, sz, cz, 0.0, 0.0, 0.0, 1.0];
+    mat_mul(&z, &mat_mul(&y, &x))
+}
+
 pub(crate) fn to_vec3(v: &[f64; 3]) -> Vec3 {
     v.map(|x| x as f32)
 }

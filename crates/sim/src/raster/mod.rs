@@ -16,9 +16,12 @@ mod shade;
 mod shadow;
 mod texture;
 
+pub(crate) use math::rotation_of;
+pub(crate) use primitives::{cuboid, cylinder, ellipsoid};
 pub(crate) use render::{Renderer, View};
-pub(crate) use scene::{Look, Scene};
+pub(crate) use scene::{CameraShift, Cover, Distractor, Look, Scene};
 pub(crate) use shadow::{COARSE, FINE, ShadowMap};
+pub(crate) use texture::Texture;
 
 #[cfg(test)]
 mod tests;

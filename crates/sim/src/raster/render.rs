@@ -6,8 +6,11 @@
 use crate::mj::Data;
 
 use super::fill::{GUARD, NOTHING, ScreenVertex, Visibility, clip, snap};
-use super::math::{Mat3, Vec3, add, dot, mat_t_mat, mul, mul_t, sub, to_mat3, to_vec3};
-use super::scene::{Look, Scene};
+use super::math::{
+    Mat3, Vec3, add, dot, mat_mul, mat_t_mat, mul, mul_t, rotation_of, sub, to_mat3, to_vec3,
+};
+use super::mesh::Lod;
+use super::scene::{CameraShift, Look, Scene};
 use super::shade::{Lamp, Shader, Surface};
 use super::shadow::ShadowMap;
 
@@ -103,11 +106,16 @@ fn write(pixel: &mut [u8], color: Vec3) {
 }
 
 impl Eye {
-    fn new(data: &Data, camera: usize, pinhole: Pinhole) -> Self {
+    fn new(data: &Data, camera: usize, shift: &CameraShift, pinhole: Pinhole) -> Self {
         // MuJoCo's cameras look along -z with y up; flipping both axes keeps it a rotation.
         let m = to_mat3(&data.cam_xmat()[camera]);
         let axes = [m[0], -m[1], -m[2], m[3], -m[4], -m[5], m[6], -m[7], -m[8]];
-        Self { axes, origin: to_vec3(&data.cam_xpos()[camera]), pinhole }
+        let origin = to_vec3(&data.cam_xpos()[camera]);
+        if shift.position == [0.0; 3] && shift.rotation == [0.0; 3] {
+            return Self { axes, origin, pinhole };
+        }
+        let origin = add(origin, mul(&axes, shift.position));
+        Self { axes: mat_mul(&axes, &rotation_of(shift.rotation)), origin, pinhole }
     }
 }
 
@@ -122,16 +130,17 @@ impl Renderer {
         view: View,
         out: &mut [u8],
     ) {
-        let eye = self.rasterise(scene, data, view);
+        let eye = self.rasterise(scene, data, look, view);
         let mut lamps = std::mem::take(&mut self.lamps);
         let shader = Shader::new(scene, data, look, shadow, &eye, &mut lamps);
-        self.shade(scene, &shader, eye.pinhole, view, out);
+        self.shade(scene, look, &shader, eye.pinhole, view, out);
         self.lamps = lamps;
     }
 
     fn shade(
         &self,
         scene: &Scene,
+        look: &Look,
         shader: &Shader<'_>,
         pinhole: Pinhole,
         view: View,
@@ -177,7 +186,7 @@ impl Renderer {
                 let mut counts = [1.0; 4];
                 for sample in 1..4 {
                     let twin = (0..sample).find(|s| {
-                        counts[*s] > 0.0 && self.same_surface(scene, ids[*s], ids[sample])
+                        counts[*s] > 0.0 && self.same_surface(scene, look, ids[*s], ids[sample])
                     });
                     if let Some(twin) = twin {
                         counts[twin] += 1.0;
@@ -198,7 +207,7 @@ impl Renderer {
     }
 
     /// Whether two triangles belong to the same mesh and look the same way.
-    fn same_surface(&self, scene: &Scene, a: u32, b: u32) -> bool {
+    fn same_surface(&self, scene: &Scene, look: &Look, a: u32, b: u32) -> bool {
         if a == b {
             return true;
         }
@@ -210,36 +219,40 @@ impl Renderer {
             return false;
         }
         let placed = &self.placed[pa as usize];
-        let lod = &scene.meshes[scene.items[placed.item].mesh].lods[placed.lod];
+        let lod = &scene.made_of(look, placed.item).0.lods[placed.lod];
         let normal = |t: u32| lod.normals[lod.triangles[t as usize].1[0] as usize];
         dot(normal(ta), normal(tb)) > SAME_NORMAL_COS
     }
 
     /// Draws depth along the viewing axis in metres (infinite for sky) and the geom id per pixel
-    /// (-1 for sky), both `[height, width]`. One sample per pixel, whatever `view` says.
+    /// (-1 for sky and for distractors), both `[height, width]`. One sample per pixel, whatever
+    /// `view` says.
     pub(crate) fn depth_and_segmentation(
         &mut self,
         scene: &Scene,
         data: &Data,
+        look: &Look,
         view: View,
         depth: &mut [f32],
         geoms: &mut [i32],
     ) {
-        self.rasterise(scene, data, View { oversample: 1, ..view });
+        self.rasterise(scene, data, look, View { oversample: 1, ..view });
         for (i, id) in self.visible.id.iter().enumerate() {
             if *id == NOTHING {
                 (depth[i], geoms[i]) = (f32::INFINITY, -1);
             } else {
                 let (placed, _) = self.triangles[*id as usize];
                 depth[i] = 1.0 / self.visible.near[i];
-                geoms[i] = scene.items[self.placed[placed as usize].item].geom as i32;
+                let item = scene.items.get(self.placed[placed as usize].item);
+                geoms[i] = item.map_or(-1, |item| item.geom as i32);
             }
         }
     }
 
-    fn rasterise(&mut self, scene: &Scene, data: &Data, view: View) -> Eye {
+    fn rasterise(&mut self, scene: &Scene, data: &Data, look: &Look, view: View) -> Eye {
         let (width, height) = (view.width * view.oversample, view.height * view.oversample);
-        let focal = 0.5 * height as f32 / (0.5 * scene.fovy[view.camera]).tan();
+        let shift = look.cameras.get(view.camera).copied().unwrap_or(CameraShift::NONE);
+        let focal = 0.5 * height as f32 / (0.5 * scene.fovy[view.camera] * shift.fov).tan();
         let pinhole = Pinhole {
             focal,
             inverse: 1.0 / focal,
@@ -247,7 +260,7 @@ impl Renderer {
             cy: 0.5 * height as f32,
         };
         let pixel = view.oversample as f32 / focal;
-        let eye = Eye::new(data, view.camera, pinhole);
+        let eye = Eye::new(data, view.camera, &shift, pinhole);
         self.visible.clear(width, height, 0.0);
         self.placed.clear();
         self.vertices.clear();
@@ -256,10 +269,11 @@ impl Renderer {
         // Outward-facing bounds of the view, for culling whole meshes.
         let (tx, ty) = pinhole.slopes();
         let (nx, ny) = (1f32.hypot(tx), 1f32.hypot(ty));
-        for (index, item) in scene.items.iter().enumerate() {
-            let mesh = &scene.meshes[item.mesh];
-            let rotation = mat_t_mat(&eye.axes, &to_mat3(&data.geom_xmat()[item.geom]));
-            let position = mul_t(&eye.axes, sub(to_vec3(&data.geom_xpos()[item.geom]), eye.origin));
+        for index in 0..scene.count(look) {
+            let drawn = scene.drawn(data, look, index);
+            let mesh = drawn.mesh;
+            let rotation = mat_t_mat(&eye.axes, &drawn.rotation);
+            let position = mul_t(&eye.axes, sub(drawn.position, eye.origin));
             let center = add(mul(&rotation, mesh.center), position);
             let outside = center[2] + mesh.radius < scene.near
                 || center[0].abs() > tx * center[2] + mesh.radius * nx
@@ -270,25 +284,22 @@ impl Renderer {
             // The near half of the mesh decides, but nothing is looked at with a magnifying glass.
             let depth = (center[2] - 0.5 * mesh.radius).max(CLOSEST_M);
             let lod = mesh.lod(depth * pixel * view.detail);
-            self.place(scene, pinhole, index, lod, rotation, position);
+            self.place(
+                scene,
+                &mesh.lods[lod],
+                pinhole,
+                Placed { item: index, lod, rotation, position, first: 0 },
+            );
         }
         eye
     }
 
-    fn place(
-        &mut self,
-        scene: &Scene,
-        pinhole: Pinhole,
-        item: usize,
-        lod: usize,
-        rotation: Mat3,
-        position: Vec3,
-    ) {
-        let mesh = &scene.meshes[scene.items[item].mesh].lods[lod];
+    fn place(&mut self, scene: &Scene, mesh: &Lod, pinhole: Pinhole, placed: Placed) {
+        let Placed { rotation, position, .. } = placed;
         let (tx, ty) = pinhole.slopes();
         let first = self.vertices.len();
         let number = self.placed.len() as u32;
-        self.placed.push(Placed { item, lod, rotation, position, first });
+        self.placed.push(Placed { first, ..placed });
         let mut all_fit = true;
         for p in &mesh.positions {
             let p = add(mul(&rotation, *p), position);

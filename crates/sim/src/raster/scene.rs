@@ -6,13 +6,15 @@
 //! alphas are drawn opaque. Height fields, SDFs, flexes, skins and tendons are not drawn.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use mujoco_rs::prelude::{MjModel, MjtGeomBase, MjtLightType, MjtTexture, MjtTextureRole};
 
-use super::math::Vec3;
+use super::math::{Mat3, Vec3, to_mat3, to_vec3};
 use super::mesh::Mesh;
 use super::primitives;
 use super::texture::Texture;
+use crate::mj::Data;
 
 /// Planes without a size reach this far, metres.
 const ENDLESS: f32 = 200.0;
@@ -71,8 +73,8 @@ pub(crate) struct Light {
     pub color: LightColor,
 }
 
-/// What a task may randomise per episode without touching the model.
-#[derive(Debug, Clone, PartialEq)]
+/// What may differ from episode to episode without touching the model.
+#[derive(Debug, Clone)]
 pub(crate) struct Look {
     /// Colour by geom id.
     pub rgba: Vec<[f32; 4]>,
@@ -82,6 +84,95 @@ pub(crate) struct Look {
     pub headlight_gain: f32,
     /// Added to every directional light's direction before normalising.
     pub light_tilt: Vec3,
+    /// Factor on the colour of the lights other than the headlight.
+    pub light_tint: Vec3,
+    /// Textures that replace those of the model, by geom id.
+    pub textures: Vec<Cover>,
+    /// How far cameras stand off their places; by camera id, none where empty.
+    pub cameras: Vec<CameraShift>,
+    /// Things that are only seen: physics does not know them.
+    pub distractors: Vec<Distractor>,
+}
+
+/// A texture laid over a geom, along the two axes that a face spans.
+#[derive(Debug, Clone)]
+pub(crate) struct Cover {
+    pub geom: usize,
+    pub texture: Arc<Texture>,
+    /// Repetitions per metre.
+    pub per_metre: f32,
+}
+
+/// A camera off its place, in its own frame (x right, y down, z forward).
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CameraShift {
+    /// Metres.
+    pub position: Vec3,
+    /// Turn about x, then y, then z, radians.
+    pub rotation: Vec3,
+    /// Factor on the vertical field of view.
+    pub fov: f32,
+}
+
+impl CameraShift {
+    pub(crate) const NONE: Self = Self { position: [0.0; 3], rotation: [0.0; 3], fov: 1.0 };
+}
+
+/// A thing that stands in the world.
+#[derive(Debug, Clone)]
+pub(crate) struct Distractor {
+    pub mesh: Arc<Mesh>,
+    pub rotation: Mat3,
+    pub position: Vec3,
+    pub rgb: Vec3,
+}
+
+/// What a distractor is made of.
+const PLAIN: Material = Material { emission: 0.0, specular: 0.15, shininess: 4, texture: None };
+
+/// A thing to draw: a geom of the model, or a distractor.
+#[derive(Clone, Copy)]
+pub(crate) struct Drawn<'a> {
+    pub mesh: &'a Mesh,
+    pub casts_shadow: bool,
+    pub rotation: Mat3,
+    pub position: Vec3,
+}
+
+impl Scene {
+    /// Number of things to draw.
+    pub(crate) fn count(&self, look: &Look) -> usize {
+        self.items.len() + look.distractors.len()
+    }
+
+    /// A thing to draw, where it is now.
+    pub(crate) fn drawn<'a>(&'a self, data: &Data, look: &'a Look, index: usize) -> Drawn<'a> {
+        match self.items.get(index) {
+            Some(item) => Drawn {
+                mesh: &self.meshes[item.mesh],
+                casts_shadow: item.casts_shadow,
+                rotation: to_mat3(&data.geom_xmat()[item.geom]),
+                position: to_vec3(&data.geom_xpos()[item.geom]),
+            },
+            None => {
+                let thing = &look.distractors[index - self.items.len()];
+                Drawn {
+                    mesh: &thing.mesh,
+                    casts_shadow: true,
+                    rotation: thing.rotation,
+                    position: thing.position,
+                }
+            }
+        }
+    }
+
+    /// Mesh and material of a thing to draw.
+    pub(crate) fn made_of<'a>(&'a self, look: &'a Look, index: usize) -> (&'a Mesh, &'a Material) {
+        match self.items.get(index) {
+            Some(item) => (&self.meshes[item.mesh], &item.material),
+            None => (&look.distractors[index - self.items.len()].mesh, &PLAIN),
+        }
+    }
 }
 
 impl Scene {
@@ -140,6 +231,10 @@ impl Scene {
                 light_gain: 1.0,
                 headlight_gain: 1.0,
                 light_tilt: [0.0; 3],
+                light_tint: [1.0; 3],
+                textures: Vec::new(),
+                cameras: Vec::new(),
+                distractors: Vec::new(),
             },
         }
     }

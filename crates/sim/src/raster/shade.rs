@@ -7,7 +7,7 @@ use crate::mj::Data;
 
 use super::math::{Vec3, add, cross, dot, mul, mul_t, normalize, scale, sub, to_vec3};
 use super::render::{Eye, Placed};
-use super::scene::{LightColor, Look, Material, Scene};
+use super::scene::{Cover, LightColor, Look, Material, Scene};
 use super::shadow::{Placement, ShadowMap};
 
 const ZENITH: Vec3 = [0.45, 0.58, 0.74];
@@ -31,6 +31,8 @@ pub(crate) struct Surface<'a> {
     material: &'a Material,
     rgb: Vec3,
     shape: Shape,
+    /// Replaces the material's texture.
+    cover: Option<&'a Cover>,
 }
 
 enum Shape {
@@ -72,7 +74,7 @@ impl<'a> Shader<'a> {
             } else {
                 mul_t(&camera, sub(to_vec3(&data.light_xpos()[light.id]), origin))
             };
-            let color = dimmed(light.color, look.light_gain);
+            let color = tinted(dimmed(light.color, look.light_gain), look.light_tint);
             Lamp { vector, directional: light.directional, shadowed: caster == Some(i), color }
         }));
         let headlight = dimmed(scene.headlight, look.headlight_gain);
@@ -105,8 +107,8 @@ impl<'a> Shader<'a> {
     where
         'a: 'b,
     {
-        let item = &self.scene.items[placed.item];
-        let lod = &self.scene.meshes[item.mesh].lods[placed.lod];
+        let (mesh, material) = self.scene.made_of(self.look, placed.item);
+        let lod = &mesh.lods[placed.lod];
         let (corners, normals) = lod.triangles[triangle];
         let shape = if normals[0] == normals[1] {
             Shape::Flat(mul(&placed.rotation, lod.normals[normals[0] as usize]))
@@ -116,13 +118,19 @@ impl<'a> Shader<'a> {
                 normals.map(|n| mul(&placed.rotation, lod.normals[n as usize])),
             )
         };
-        let [r, g, b, _] = self.look.rgba[item.geom];
-        Surface { placed, material: &item.material, rgb: [r, g, b], shape }
+        let (rgb, cover) = match self.scene.items.get(placed.item) {
+            Some(item) => {
+                let [r, g, b, _] = self.look.rgba[item.geom];
+                ([r, g, b], self.look.textures.iter().find(|c| c.geom == item.geom))
+            }
+            None => (self.look.distractors[placed.item - self.scene.items.len()].rgb, None),
+        };
+        Surface { placed, material, rgb, shape, cover }
     }
 
     /// Colour of the point of `surface` that `ray` meets at inverse depth `near`.
     pub(crate) fn color(&self, surface: &Surface<'_>, ray: Vec3, near: f32) -> Vec3 {
-        let Surface { placed, material, rgb, shape } = surface;
+        let Surface { placed, material, rgb, shape, cover } = surface;
         let mut base = *rgb;
         let point = scale(ray, 1.0 / near);
         let eye = normalize(scale(ray, -1.0));
@@ -139,7 +147,20 @@ impl<'a> Shader<'a> {
             // A smoothed normal may tip over the horizon; bring it back to grazing.
             normal = normalize(sub(normal, scale(eye, facing)));
         }
-        if let Some((texture, repeat)) = material.texture {
+        if let Some(cover) = cover {
+            let at = mul_t(&placed.rotation, sub(point, placed.position));
+            let own = mul_t(&placed.rotation, normal).map(f32::abs);
+            // The two axes along the face, which looks along the third.
+            let uv = if own[2] >= own[0].max(own[1]) {
+                [at[0], at[1]]
+            } else if own[1] >= own[0] {
+                [at[0], at[2]]
+            } else {
+                [at[1], at[2]]
+            };
+            let span = self.sample * point[2] / facing.max(0.15) * cover.per_metre;
+            base = cover.texture.sample(uv.map(|x| x * cover.per_metre), span);
+        } else if let Some((texture, repeat)) = material.texture {
             let at = mul_t(&placed.rotation, sub(point, placed.position));
             let footprint = self.sample * point[2] / facing.max(0.15);
             let uv = [at[0] * repeat[0], at[1] * repeat[1]];
@@ -202,6 +223,15 @@ fn dimmed(color: LightColor, gain: f32) -> LightColor {
         ambient: scale(color.ambient, gain),
         diffuse: scale(color.diffuse, gain),
         specular: scale(color.specular, gain),
+    }
+}
+
+fn tinted(color: LightColor, tint: Vec3) -> LightColor {
+    let times = |a: Vec3| std::array::from_fn(|i| a[i] * tint[i]);
+    LightColor {
+        ambient: times(color.ambient),
+        diffuse: times(color.diffuse),
+        specular: times(color.specular),
     }
 }
 

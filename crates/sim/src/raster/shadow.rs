@@ -7,7 +7,6 @@ use crate::mj::Data;
 
 use super::fill::{ScreenVertex, Visibility, snap};
 use super::math::{Mat3, Vec3, add, cross, mat_t_mat, mul, mul_t, normalize, scale, sub};
-use super::math::{to_mat3, to_vec3};
 use super::scene::{Look, Scene};
 use super::shade::light_direction;
 
@@ -48,11 +47,14 @@ impl ShadowMap {
         self.texels_per_metre = size as f32 / (2.0 * scene.extent);
         self.offset = 1.5 / self.texels_per_metre;
         let half = 0.5 * size as f32;
-        for item in scene.items.iter().filter(|i| i.casts_shadow) {
-            let mesh = &scene.meshes[item.mesh];
-            let rotation = mat_t_mat(&self.axes, &to_mat3(&data.geom_xmat()[item.geom]));
-            let position =
-                mul_t(&self.axes, sub(to_vec3(&data.geom_xpos()[item.geom]), self.center));
+        for index in 0..scene.count(look) {
+            let drawn = scene.drawn(data, look, index);
+            if !drawn.casts_shadow {
+                continue;
+            }
+            let mesh = drawn.mesh;
+            let rotation = mat_t_mat(&self.axes, &drawn.rotation);
+            let position = mul_t(&self.axes, sub(drawn.position, self.center));
             let lod = &mesh.lods[mesh.lod(DETAIL / self.texels_per_metre)];
             self.screen.clear();
             let (rotation, position) = (

@@ -34,7 +34,14 @@ fn agreement(
     let (height, width) = (96, 128);
     let view = View { camera, height, width, oversample: 1, detail };
     let (mut depth, mut geoms) = (vec![0.0; height * width], vec![0; height * width]);
-    Renderer::default().depth_and_segmentation(scene, data, view, &mut depth, &mut geoms);
+    Renderer::default().depth_and_segmentation(
+        scene,
+        data,
+        &scene.look,
+        view,
+        &mut depth,
+        &mut geoms,
+    );
     let rotation = to_mat3(&data.cam_xmat()[camera]);
     let origin = data.cam_xpos()[camera];
     let focal = 0.5 * height as f32 / (0.5 * scene.fovy[camera]).tan();

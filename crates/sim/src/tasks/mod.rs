@@ -11,17 +11,18 @@ mod so101_pick_lift;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use embody_core::FeatureSpec;
+use embody_core::{ContentHash, FeatureSpec};
 use mujoco_rs::prelude::MjModel;
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
 use crate::SimError;
+use crate::ik::Chain;
 use crate::mj::Data;
 use crate::raster::{Look, Scene};
 
-pub(crate) use so101::{JOINTS, to_joint_positions, to_units};
-pub(crate) use so101_pick_lift::{CUBE_HALF_M, HOME_UNITS};
+pub(crate) use so101::{to_joint_positions, to_units};
+pub(crate) use so101_pick_lift::{CUBE_HALF_M, HOME_UNITS, arm as so101_arm};
 
 /// What a task is, in words and numbers; no simulation needed to read it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -101,10 +102,52 @@ pub(crate) struct Camera {
     pub policy: bool,
 }
 
+/// What can be given another look, by geom id.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Surfaces {
+    pub objects: Vec<usize>,
+    pub tables: Vec<usize>,
+    pub background: Vec<usize>,
+    /// Rectangles `[x range, y range]` of the table, metres, that robot and objects keep away from.
+    pub clear: Vec<[[f64; 2]; 2]>,
+}
+
+/// A part of a demonstration that can be carried over to another place of its object (MimicGen,
+/// Mandlekar et al. 2023).
+pub(crate) struct Subtask {
+    pub name: &'static str,
+    /// Whether the hand's path belongs to the object; else it is free, and bent to begin and end
+    /// where its neighbours say.
+    pub about_object: bool,
+    /// Whether the part is over; asked after every control step. The last part ends with the episode.
+    pub done: Box<dyn Fn(&Data) -> bool + Send + Sync>,
+}
+
+/// What a task says of how it is done, for carrying demonstrations over.
+pub(crate) struct Manipulation {
+    /// The arm; its first joints are the first dimensions of the action.
+    pub arm: Chain,
+    /// Body of the object.
+    pub object: usize,
+    /// Turns about the object's vertical after which it looks the same: 1, or 4 for a square one.
+    pub symmetry: u32,
+    /// In order.
+    pub subtasks: Vec<Subtask>,
+    /// Joint positions, radians, of an action's arm dimensions, and back.
+    pub to_radians: fn(&[f32], &mut [f64]),
+    pub to_action: fn(&[f64], &mut [f32]),
+}
+
 /// A problem posed in a MuJoCo scene.
 pub(crate) trait Task: Send + Sync {
     /// The compiled scene.
     fn model(&self) -> &Arc<MjModel>;
+    /// Hash of the files that the scene was compiled from.
+    fn model_hash(&self) -> &ContentHash;
+    /// What can be given another look.
+    fn surfaces(&self) -> Surfaces;
+    /// How it is done; `None` where demonstrations can't be carried over.
+    fn manipulation(&self) -> Option<Manipulation>;
     /// Cameras, in order.
     fn cameras(&self) -> Vec<Camera>;
     /// Vector observations, in order.

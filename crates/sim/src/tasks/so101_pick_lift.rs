@@ -13,13 +13,17 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use embody_core::{DType, FeatureSpec};
+use embody_core::{ContentHash, DType, FeatureSpec, hash_bytes, hash_tree};
 use mujoco_rs::prelude::{MjModel, MjtObjBase};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
 use super::so101::{JOINTS, to_joint_positions, to_units};
-use super::{Camera, Dimension, ObservationTerm, Task, TaskDescription, Term};
+use super::{
+    Camera, Dimension, Manipulation, ObservationTerm, Subtask, Surfaces, Task, TaskDescription,
+    Term,
+};
+use crate::ik::Chain;
 use crate::mj::{self, Data};
 use crate::raster::Look;
 use crate::{SimError, mj::load as load_model};
@@ -41,6 +45,10 @@ const TURN_RAD: f64 = std::f64::consts::PI / 6.0;
 const PAN_AXIS_X_M: f64 = 0.0388;
 /// Share of the servo's torque that the gripper may use, as LeRobot configures it.
 const GRIPPER_TORQUE: f64 = 0.5;
+/// Point between the open jaws, in the gripper's frame, metres: the middle of the gap.
+const BETWEEN_JAWS: [f64; 3] = [0.021, 0.0, -0.094];
+/// Nearer than this to the cube's centre, the hand's path belongs to the cube, metres.
+const NEAR_M: f64 = 0.06;
 const LIFT_M: f64 = 0.05;
 const HOLD_STEPS: u32 = 10;
 
@@ -105,6 +113,11 @@ struct PickLift {
     cube_geom: usize,
     table_geom: usize,
     jaws_site: usize,
+    model_hash: ContentHash,
+    surfaces: Surfaces,
+    arm: Chain,
+    /// Bodies of the two jaws.
+    jaws: [usize; 2],
 }
 
 pub(super) fn load(asset_dir: &Path) -> Result<Arc<dyn Task>, SimError> {
@@ -123,7 +136,28 @@ pub(super) fn load(asset_dir: &Path) -> Result<Arc<dyn Task>, SimError> {
     let camera = |name, mjcf, policy| -> Result<Camera, SimError> {
         Ok(Camera { name, id: id(MjtObjBase::mjOBJ_CAMERA, mjcf)?, policy })
     };
+    let geom = |name| id(MjtObjBase::mjOBJ_GEOM, name);
+    let surfaces = Surfaces {
+        objects: vec![geom("cube")?],
+        tables: vec![geom("table")?, geom("table_slab")?],
+        background: vec![geom("floor")?],
+        clear: vec![
+            [[0.08, 0.36], [-0.3, -0.16]],
+            [[0.08, 0.36], [0.16, 0.3]],
+            [[0.37, 0.46], [-0.25, 0.25]],
+        ],
+    };
+    let body = |name| id(MjtObjBase::mjOBJ_BODY, name);
+    let model_hash = {
+        let files = hash_tree(&robot, &|_| false)
+            .map_err(|e| SimError::ReadModel { path: robot.clone(), why: e.to_string() })?;
+        hash_bytes(format!("{SCENE}{files}").as_bytes())
+    };
     Ok(Arc::new(PickLift {
+        surfaces,
+        arm: arm(&model)?,
+        jaws: [body("gripper")?, body("moving_jaw_so101_v1")?],
+        model_hash,
         cameras: vec![
             camera("front", "front", true)?,
             camera("wrist", "wrist_cam", true)?,
@@ -139,9 +173,74 @@ pub(super) fn load(asset_dir: &Path) -> Result<Arc<dyn Task>, SimError> {
     }))
 }
 
+/// The arm without its gripper, for inverse kinematics.
+pub(crate) fn arm(model: &MjModel) -> Result<Chain, SimError> {
+    let mut joints = Vec::new();
+    for (name, ..) in &JOINTS[..5] {
+        joints.push(mj::id(ID, model, MjtObjBase::mjOBJ_JOINT, name)?);
+    }
+    Ok(Chain {
+        limits: joints.iter().map(|j| model.jnt_range()[*j]).collect(),
+        dofs: joints.iter().map(|j| model.jnt_dofadr()[*j] as usize).collect(),
+        joints: joints.iter().map(|j| model.jnt_qposadr()[*j] as usize).collect(),
+        body: mj::id(ID, model, MjtObjBase::mjOBJ_BODY, "gripper")?,
+        point: BETWEEN_JAWS,
+        forward: [0.0, 0.0, -1.0],
+        closing: [1.0, 0.0, 0.0],
+    })
+}
+
 impl Task for PickLift {
     fn model(&self) -> &Arc<MjModel> {
         &self.model
+    }
+
+    fn model_hash(&self) -> &ContentHash {
+        &self.model_hash
+    }
+
+    fn surfaces(&self) -> Surfaces {
+        self.surfaces.clone()
+    }
+
+    fn manipulation(&self) -> Option<Manipulation> {
+        let (cube, hand, jaws) = (self.cube_body, self.jaws[0], self.jaws);
+        let (cube_geom, model) = (self.cube_geom, Arc::clone(&self.model));
+        let near = move |data: &Data| {
+            let (mat, at) = (data.xmat()[hand], data.xpos()[hand]);
+            let point =
+                |r: usize| at[r] + (0..3).map(|c| mat[3 * r + c] * BETWEEN_JAWS[c]).sum::<f64>();
+            let away: f64 = (0..3).map(|r| (point(r) - data.xpos()[cube][r]).powi(2)).sum();
+            away.sqrt() < NEAR_M
+        };
+        let held = move |data: &Data| {
+            let touched = |jaw: usize| {
+                data.contact().iter().any(|contact| {
+                    let [a, b] = contact.geom;
+                    let other = if a == cube_geom as i32 {
+                        b
+                    } else if b == cube_geom as i32 {
+                        a
+                    } else {
+                        return false;
+                    };
+                    usize::try_from(other).is_ok_and(|g| model.geom_bodyid()[g] as usize == jaw)
+                })
+            };
+            jaws.into_iter().all(touched)
+        };
+        Some(Manipulation {
+            arm: self.arm.clone(),
+            object: cube,
+            symmetry: 4,
+            subtasks: vec![
+                Subtask { name: "reach", about_object: false, done: Box::new(near) },
+                Subtask { name: "grasp", about_object: true, done: Box::new(held) },
+                Subtask { name: "lift", about_object: true, done: Box::new(|_| false) },
+            ],
+            to_radians: to_joint_positions,
+            to_action: to_units,
+        })
     }
 
     fn cameras(&self) -> Vec<Camera> {

@@ -5,6 +5,7 @@
 mod bad_input;
 mod determinism;
 mod pick_lift;
+mod variation;
 
 use std::path::{Path, PathBuf};
 

@@ -153,7 +153,7 @@ pub(super) fn about_episode(episode: &Group) -> (Option<String>, EpisodeOutcome)
     let outcome = EpisodeOutcome {
         success: number("success").map(|n| n != 0),
         seed: attrs.get("seed").and_then(AttrValue::as_u64),
-        total_reward: None,
+        ..EpisodeOutcome::default()
     };
     (task, outcome)
 }

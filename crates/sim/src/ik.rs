@@ -9,7 +9,7 @@ use crate::mj::Data;
 
 /// The part of a pose that matters to a two-finger gripper.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Target {
+pub(crate) struct Target {
     /// Where the point between the jaws goes, world, metres.
     pub position: [f64; 3],
     /// Where the fingers point, world, unit.
@@ -20,7 +20,7 @@ pub(super) struct Target {
 
 /// The kinematic chain to be moved.
 #[derive(Debug, Clone)]
-pub(super) struct Chain {
+pub(crate) struct Chain {
     /// `qpos` addresses of the joints.
     pub joints: Vec<usize>,
     /// Their degrees of freedom.
@@ -38,7 +38,7 @@ pub(super) struct Chain {
 
 /// Moves the chain's joints in `data.qpos` until `target` is met as well as it can be; returns the
 /// remaining distance in metres.
-pub(super) fn solve(model: &MjModel, data: &mut Data, chain: &Chain, target: &Target) -> f64 {
+pub(crate) fn solve(model: &MjModel, data: &mut Data, chain: &Chain, target: &Target) -> f64 {
     let dofs = chain.dofs.len();
     let mut distance = f64::INFINITY;
     // Metres per radian: how much position the orientation may cost at this stage.
