@@ -78,14 +78,12 @@ pub fn annotate(
     let staging = AtomicDir::begin(target, false)?;
     let mut writer = DatasetWriter::new(staging.path(), v3_info(dataset.info()));
     writer.declare_tasks(&used_tasks(&dataset, &by_episode)?);
-    let total = dataset.episodes().len();
-    let mut files = crate::edit::whole_files(&dataset);
-    task.begin("annotate", Some(total as u64), "episodes");
-    for episode in 0..total {
+    let files = crate::edit::whole_files(&dataset);
+    task.begin("annotate", Some(dataset.episodes().len() as u64), "episodes");
+    // A file of which every episode stays is linked, not copied.
+    for (episode, linked) in files.into_iter().enumerate() {
         let given = by_episode.get(&episode).map(Vec::as_slice).unwrap_or_default();
         let mut relabel = |labels: &mut Labels| given.iter().for_each(|a| set(labels, a));
-        // A file of which every episode stays is linked, not copied.
-        let linked = std::mem::take(&mut files[episode]);
         let changes = Changes { relabel: Some(&mut relabel), linked };
         copy_changed(&dataset, episode, None, changes, &mut writer)?;
         task.advance("annotate", episode as u64 + 1, "")?;

@@ -388,7 +388,7 @@ impl Pattern {
                 let (u, v) = (column as f32 / TEXELS as f32, row as f32 / TEXELS as f32);
                 let share = match self.kind {
                     PatternKind::Checker => f32::from((u < 0.5) ^ (v < 0.5)),
-                    PatternKind::Stripes => f32::from((4.0 * u) as u32 % 2 == 0),
+                    PatternKind::Stripes => f32::from(((4.0 * u) as u32).is_multiple_of(2)),
                     PatternKind::Wood => {
                         let bend = noise(&coarse, 8, u, v) + 0.3 * noise(&fine, 32, u, v);
                         0.5 + 0.5 * (std::f32::consts::TAU * (6.0 * v + bend)).sin()

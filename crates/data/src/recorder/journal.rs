@@ -125,7 +125,7 @@ impl Journal {
 
     /// Notes that the episode is over and to be kept, and has the disk confirm it.
     pub fn save(&mut self, outcome: &EpisodeOutcome) -> Result<()> {
-        self.record(&Record::Save(outcome.clone()))?;
+        self.record(&Record::Save(Box::new(outcome.clone())))?;
         if let Some(open) = self.open.take() {
             open.rows.sync_all().at("flush", &rows_path(&self.folder, open.number))?;
         }
@@ -278,7 +278,7 @@ impl Leftover {
             match Record::take(&mut rest) {
                 Some(Record::Frame(row)) => out.rows.push(row),
                 Some(Record::Save(outcome)) => {
-                    out.outcome = Some(outcome);
+                    out.outcome = Some(*outcome);
                     return Ok(Some(out));
                 }
                 _ => return Ok(Some(out)),
@@ -359,7 +359,7 @@ fn segment_files(folder: &Path, number: usize, camera: usize, segment: usize) ->
 enum Record {
     Begin(String),
     Frame(Vec<u8>),
-    Save(EpisodeOutcome),
+    Save(Box<EpisodeOutcome>),
 }
 
 impl Record {

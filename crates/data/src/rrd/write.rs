@@ -78,7 +78,7 @@ impl Component {
 
 /// Lists of `len` values each.
 pub(crate) fn list_of(values: ArrayRef, len: usize) -> ListArray {
-    let rows = if len == 0 { 0 } else { values.len() / len };
+    let rows = values.len().checked_div(len).unwrap_or(0);
     let offsets = OffsetBuffer::from_lengths(std::iter::repeat_n(len, rows));
     ListArray::new(
         Arc::new(Field::new_list_field(values.data_type().clone(), true)),

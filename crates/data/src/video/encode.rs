@@ -155,7 +155,7 @@ impl SegmentEncoder {
         let h264 = settings.codec == VideoCodec::H264;
         let why = if !(16..=16384).contains(&width) || !(16..=16384).contains(&height) {
             Some(format!("frames of {width}x{height} pixels; 16 to 16384 are taken"))
-        } else if h264 && (width % 2 != 0 || height % 2 != 0) {
+        } else if h264 && (!width.is_multiple_of(2) || !height.is_multiple_of(2)) {
             Some(format!("frames of {width}x{height} pixels; H.264 takes even numbers: use AV1"))
         } else if h264 && settings.crf > 51 {
             Some(format!("a constant rate factor of {}; H.264 takes 0 to 51", settings.crf))

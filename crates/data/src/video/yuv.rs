@@ -212,7 +212,7 @@ impl<'a> RawPicture<'a> {
     }
 
     /// Converts into `rgb` `[height, width, 3]`.
-    pub fn to_rgb(&self, rgb: &mut [u8]) -> Result<(), String> {
+    pub fn rgb(&self, rgb: &mut [u8]) -> Result<(), String> {
         let bytes = if self.depth == 8 { 1 } else { 2 };
         let (cw, ch) = self.chroma();
         let (y, chroma) = self.data.split_at(self.width * self.height * bytes);

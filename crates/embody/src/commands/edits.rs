@@ -112,7 +112,7 @@ fn edited(app: &App<'_>, sources: &[&PathBuf], reports: &[EditReport]) -> Result
 /// Makes synthetic demonstrations; without a target, says what they would be made from.
 fn vary(
     app: &App<'_>,
-    source: &PathBuf,
+    source: &Path,
     target: Option<&Path>,
     how: &vary::Params,
     seed: u64,

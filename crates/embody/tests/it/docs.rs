@@ -40,7 +40,19 @@ fn errors_in_the_guide_are_what_the_binary_prints() {
         };
         assert!(!output.status.success(), "{case} should have failed");
         let both = [output.stdout, output.stderr].concat();
-        let printed = bench.redact(&String::from_utf8(both).unwrap()).replace("[HOME]/", "");
+        let mut printed = bench.redact(&String::from_utf8(both).unwrap()).replace("[HOME]/", "");
+        let mut expected = expected.to_owned();
+        if let Setting::SmallDisk = held {
+            // Which of the recording's files meets the end of the disk is a matter of timing.
+            let place = |line: &str| {
+                line.starts_with("  cause: could not write ")
+                    && line.contains("small-disk/run/steps/")
+            };
+            for text in [&mut printed, &mut expected] {
+                assert!(text.lines().any(place), "case {case} names no file:\n{text}");
+                *text = text.lines().filter(|l| !place(l)).collect::<Vec<_>>().join("\n");
+            }
+        }
         checked += 1;
         if printed.trim_end() != expected.trim_end() {
             wrong.push(format!("case {case}: $ embody {command}\n{printed}"));

@@ -45,7 +45,7 @@ pub(in crate::video) fn decode_frames(
     decode_planes(file, indices, name, &mut |position, picture| {
         rgb.resize(picture.width * picture.height * 3, 0);
         picture
-            .to_rgb(&mut rgb)
+            .rgb(&mut rgb)
             .map_err(|why| file.frame_error(name(position), why, super::UNREADABLE))?;
         take(position, &rgb)
     })
@@ -478,7 +478,9 @@ fn arguments(tool: &Ffmpeg) -> Vec<&'static str> {
 /// What a stream's first picture says of its colours, which NUT does not carry: asked of a process that
 /// writes Matroska, once per kind of stream.
 fn colour_of(what: &What, first: &[u8]) -> std::result::Result<Colour, String> {
-    static KNOWN: Mutex<Option<HashMap<(Codec, Vec<u8>), Colour>>> = Mutex::new(None);
+    /// By codec and sample entry.
+    type Known = HashMap<(Codec, Vec<u8>), Colour>;
+    static KNOWN: Mutex<Option<Known>> = Mutex::new(None);
     let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
     let key = (what.codec, what.entry.clone());
     let by_entry = !what.entry.is_empty();
@@ -623,7 +625,7 @@ impl PacketDecoder {
                 Ok(Ok((format, frame))) if frame.number == number => {
                     let picture = picture(format, &frame.data, stream.colour)?;
                     let mut rgb = vec![0; picture.width * picture.height * 3];
-                    picture.to_rgb(&mut rgb)?;
+                    picture.rgb(&mut rgb)?;
                     return Ok(Some((picture.width, picture.height, rgb)));
                 }
                 Ok(Ok(_)) => {}

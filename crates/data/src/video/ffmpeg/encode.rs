@@ -104,7 +104,7 @@ pub(in crate::video) fn encode_h264(
         return Err(said(&process, "ffmpeg failed".to_owned()));
     }
     let keys = segment.packets.iter().enumerate();
-    let wanted = |i: usize| i % (settings.gop as usize).max(1) == 0;
+    let wanted = |i: usize| i.is_multiple_of((settings.gop as usize).max(1));
     if let Some((bad, _)) = keys.clone().find(|(i, (_, key))| wanted(*i) && !key) {
         return Err(format!("frame {bad} should be a key frame and is none"));
     }
