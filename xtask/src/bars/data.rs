@@ -274,8 +274,8 @@ fn parsers(bench: &mut Bench<'_>) -> Result<()> {
     let targets =
         tally["targets"].as_object().ok_or_else(|| Fail::new("the tally has no targets"))?;
     for (name, target) in targets {
-        let (seconds, runs) = (number(target, "cpu_seconds")?, number(target, "executions")?);
-        let findings = number(target, "open_findings")?;
+        let (seconds, runs) = (number(target, "clean_secs")?, number(target, "runs")?);
+        let findings = number(target, "open")?;
         bench.row(
             format!("fuzzing {name}"),
             format!(

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use embody_core::{EpisodeOutcome, Recorder};
+use embody_core::{DType, EpisodeOutcome, Recorder};
 use embody_data::{
     Dataset, DecodeCheck, ExportFormat, ExportOptions, Ffmpeg, ImportOptions, LeRobotRecorder,
     Look, ProcessOptions, RecordSpec, Severity, SurveyOptions, ValidateOptions, VideoCodec,
@@ -230,9 +230,12 @@ fn h264_goes_through_a_message_log_and_back() {
     let logs: Vec<PathBuf> =
         std::fs::read_dir(at("logs")).unwrap().flatten().map(|e| e.path()).collect();
     let map = logs.iter().find(|p| p.extension().is_some_and(|e| e == "toml")).cloned();
-    let options = ImportOptions { map, ..Default::default() };
+    let options = ImportOptions { map, video: H264, ..Default::default() };
     with_task(|t| import(&at("logs"), &at("back"), options, t).unwrap());
     assert_clean(&at("back"));
+    let back = Dataset::open(&at("back")).unwrap();
+    let camera = back.info().features.values().find(|f| f.dtype == DType::Video).unwrap();
+    assert_eq!(camera.info.as_ref().and_then(|i| i.codec.as_deref()), Some("h264"));
     assert_shows(&at("back"), &[0, 1]);
 }
 

@@ -26,7 +26,6 @@ use crate::finding::Finding;
 use crate::log::{ClockDrift, Log, LogClock, Timing, clock_drift, logs_at, timing};
 use crate::mapping::{Mapping, Method};
 use crate::recorder::{LeRobotRecorder, Origin, RecordSpec};
-use crate::video::VideoSettings;
 
 use episodes::episodes;
 use gather::{Gather, Tally};
@@ -177,7 +176,7 @@ fn import_with(
                         fps: mapping.fps,
                         robot_type: mapping.robot.clone(),
                         features: gather.features()?,
-                        video: VideoSettings::default(),
+                        video: options.video,
                         threads: 0,
                         parameters: json!({
                             "mapping": mapping.text(),
