@@ -10,9 +10,9 @@ use embody_data::{
     Look, ProcessOptions, RecordSpec, Severity, SurveyOptions, ValidateOptions, VideoCodec,
     VideoSettings, delete, export, import, merge, process, survey, use_ffmpeg, validate,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::common::{SIZE, add_frame, difference, picture, record, spec, with_task};
+use crate::common::{SIZE, add_frame, difference, picture, python, record, run, spec, with_task};
 
 const CAMERA: &str = "observation.images.front";
 const H264: VideoSettings = VideoSettings {
@@ -263,23 +263,6 @@ fn a_recording_in_h264_that_was_killed_is_recovered() {
     assert_eq!((report.episodes, report.frames, report.unfinished), (2, 260, Some(1)));
     assert_clean(&root);
     assert_shows(&root, &[0, 1]);
-}
-
-fn python() -> Option<PathBuf> {
-    let found = std::env::var_os("EMBODY_LEROBOT_PYTHON").map(PathBuf::from);
-    if found.is_none() {
-        println!("skipped: EMBODY_LEROBOT_PYTHON is not set");
-    }
-    found
-}
-
-fn run(python: &Path, script: &str, arguments: &[&Path]) -> Value {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle").join(script);
-    let mut command = Command::new(python);
-    let done = command.arg(script).args(arguments).env("HF_HUB_OFFLINE", "1").output().unwrap();
-    let text = String::from_utf8_lossy(&done.stdout);
-    assert!(done.status.success(), "{text}{}", String::from_utf8_lossy(&done.stderr));
-    text.lines().rev().find_map(|l| serde_json::from_str(l).ok()).unwrap_or(Value::Null)
 }
 
 #[test]

@@ -1,12 +1,14 @@
 //! Synthetic recordings.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use embody_core::{
     ArrayView, CancelToken, DType, DataView, EpisodeOutcome, FeatureSpec, NoProgress, Recorder,
     Task,
 };
 use embody_data::{LeRobotRecorder, RecordReport, RecordSpec, VideoSettings};
+use serde_json::Value;
 
 pub fn with_task<T>(f: impl FnOnce(Task<'_>) -> T) -> T {
     let cancel = CancelToken::default();
@@ -84,13 +86,12 @@ pub fn add_frame(
     ])
 }
 
-/// Records `lengths.len()` episodes; every third one is a failure.
-pub fn record(target: &Path, lengths: &[usize], threads: usize) -> RecordReport {
-    let mut recorder = LeRobotRecorder::create(target, spec(threads)).unwrap();
+/// Records episodes of these lengths.
+pub fn fill(recorder: &mut LeRobotRecorder, lengths: &[usize]) {
     for (e, &length) in lengths.iter().enumerate() {
         recorder.begin_episode(if e % 2 == 0 { "pick the cube" } else { "lift the cube" }).unwrap();
         for t in 0..length {
-            add_frame(&mut recorder, e, t, length).unwrap();
+            add_frame(recorder, e, t, length).unwrap();
         }
         recorder
             .save_episode(EpisodeOutcome {
@@ -101,6 +102,12 @@ pub fn record(target: &Path, lengths: &[usize], threads: usize) -> RecordReport 
             })
             .unwrap();
     }
+}
+
+/// Records `lengths.len()` episodes; every third one is a failure.
+pub fn record(target: &Path, lengths: &[usize], threads: usize) -> RecordReport {
+    let mut recorder = LeRobotRecorder::create(target, spec(threads)).unwrap();
+    fill(&mut recorder, lengths);
     recorder.finish().unwrap()
 }
 
@@ -132,4 +139,27 @@ pub fn copy_tree(from: &Path, to: &Path) {
             std::fs::copy(entry.path(), target).unwrap();
         }
     }
+}
+
+/// A Python with LeRobot, where one is named.
+pub fn python() -> Option<PathBuf> {
+    let found = std::env::var_os("EMBODY_LEROBOT_PYTHON").map(PathBuf::from);
+    if found.is_none() {
+        println!("skipped: EMBODY_LEROBOT_PYTHON is not set");
+    }
+    found
+}
+
+/// Runs a script of `tests/oracle`; the last line of its output that is JSON.
+pub fn run(python: &Path, script: &str, arguments: &[&Path]) -> Value {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle").join(script);
+    let done = Command::new(python)
+        .arg(script)
+        .args(arguments)
+        .env("HF_HUB_OFFLINE", "1")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&done.stdout);
+    assert!(done.status.success(), "{text}{}", String::from_utf8_lossy(&done.stderr));
+    text.lines().rev().find_map(|l| serde_json::from_str(l).ok()).unwrap_or(Value::Null)
 }

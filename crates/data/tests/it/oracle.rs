@@ -1,7 +1,6 @@
 //! LeRobot itself as the judge: run where `EMBODY_LEROBOT_PYTHON` names an interpreter that has it.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
 use embody_core::{Array, ArrayData, FeatureStats};
 use embody_data::{
@@ -9,28 +8,7 @@ use embody_data::{
 };
 use serde_json::{Value, json};
 
-use crate::common::{difference, record, shared_data, with_task};
-
-fn python() -> Option<PathBuf> {
-    let found = std::env::var_os("EMBODY_LEROBOT_PYTHON").map(PathBuf::from);
-    if found.is_none() {
-        println!("skipped: EMBODY_LEROBOT_PYTHON is not set");
-    }
-    found
-}
-
-fn run(python: &Path, script: &str, arguments: &[&Path]) -> Value {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle").join(script);
-    let done = Command::new(python)
-        .arg(script)
-        .args(arguments)
-        .env("HF_HUB_OFFLINE", "1")
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&done.stdout);
-    assert!(done.status.success(), "{text}{}", String::from_utf8_lossy(&done.stderr));
-    text.lines().rev().find_map(|l| serde_json::from_str(l).ok()).unwrap_or(Value::Null)
-}
+use crate::common::{difference, python, record, run, shared_data, with_task};
 
 fn rows(array: &Array) -> Vec<Vec<f64>> {
     let values: Vec<f64> = match &array.data {

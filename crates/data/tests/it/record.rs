@@ -145,20 +145,7 @@ fn what_is_recovered_equals_what_would_have_been_recorded() {
     record(&whole, &lengths, 2);
     let target = home.path().join("set");
     let mut recorder = LeRobotRecorder::create(&target, spec(2)).unwrap();
-    for (e, &length) in lengths.iter().enumerate() {
-        recorder.begin_episode(if e % 2 == 0 { "pick the cube" } else { "lift the cube" }).unwrap();
-        for t in 0..length {
-            common::add_frame(&mut recorder, e, t, length).unwrap();
-        }
-        recorder
-            .save_episode(EpisodeOutcome {
-                success: Some(e % 3 != 2),
-                seed: Some(u64::MAX - e as u64),
-                total_reward: Some(e as f64 * 0.5),
-                simulation: None,
-            })
-            .unwrap();
-    }
+    common::fill(&mut recorder, &lengths);
     drop(recorder);
     LeRobotRecorder::recover(&target, None, 1).unwrap().unwrap();
     let skip = |f: &str| f == "meta/embody.json";
