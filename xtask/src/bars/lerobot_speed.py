@@ -38,6 +38,7 @@ with_ffmpeg_libraries()
 
 import lerobot
 import torch
+from lerobot.datasets import video_utils
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
 
@@ -56,6 +57,8 @@ def open_dataset(root, **options):
 
 def loaded(dataset, size, seconds):
     """Items a second out of a DataLoader of two workers; one item at a time where `size` is None."""
+    # A decoder kept from before the workers part shares the place in its file with both of them.
+    video_utils._default_decoder_cache.clear()
     draw = torch.Generator().manual_seed(0)
     loader = torch.utils.data.DataLoader(
         dataset, batch_size=size, shuffle=True, num_workers=2, generator=draw, drop_last=size is not None

@@ -42,6 +42,7 @@ pub const TARGETS: &[Target] = &[
     target("rosbag2", logs::log, 131_072),
     target("rosbag2_metadata", logs::rosbag2_metadata, 8_192),
     target("ulog", logs::log, 65_536),
+    target("rrd", logs::log, 65_536),
     target("ros_message", logs::ros_message, 8_192),
     target("ulog_message", logs::ulog_message, 8_192),
     target("protobuf_message", logs::protobuf_message, 16_384),

@@ -53,6 +53,7 @@ pub fn write_seeds(name: &str, out: &Path, scratch: &Path, data: Option<&Path>) 
 fn made(name: &str, scratch: &Path) -> Vec<Vec<u8>> {
     match name {
         "mcap" => exported(scratch, ExportFormat::Mcap, "mcap"),
+        "rrd" => exported(scratch, ExportFormat::Rrd, "rrd"),
         "hdf5" => exported(scratch, ExportFormat::Hdf5, ""),
         "rosbag1" => vec![rosbag1()],
         "rosbag2" => vec![rosbag2(&scratch.join("seed.db3"))],
