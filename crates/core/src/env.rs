@@ -37,15 +37,37 @@ pub struct Observations<'a> {
     pub arrays: IndexMap<&'a str, ArrayView<'a>>,
 }
 
+/// What happens to an environment whose episode has ended (Gymnasium 1.x, `AutoresetMode`).
+///
+/// Episode `n` that begins by itself since a `reset` with seed `s` has the seed
+/// `derive_seed(s, "autoreset", n)`, counted from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Autoreset {
+    /// Nothing: it keeps its last observation, and its outcome, until `reset` gives it a seed.
+    #[default]
+    Disabled,
+    /// Its next step ignores the action and begins an episode: the observation is the new one's
+    /// first, the reward 0, and it has neither terminated nor been truncated.
+    NextStep,
+    /// The step that ends it also begins the next one: reward and end are the old episode's, the
+    /// observation is the new one's first, and `final_observations` has the old one's last.
+    SameStep,
+}
+
 /// N environments of one kind, stepped together into contiguous `[num_envs, …]` buffers.
 ///
-/// Results are identical to the bit whatever the number of threads. Nothing resets by itself: a
-/// finished environment keeps its last observation until `reset` gives it a new seed.
+/// Results are identical to the bit whatever the number of threads. What an environment does once
+/// its episode has ended is [`VecEnv::autoreset`]'s to say.
 pub trait VecEnv: Send {
     /// The environment's description.
     fn spec(&self) -> &EnvSpec;
     /// How many environments there are.
     fn num_envs(&self) -> usize;
+    /// What happens to an environment whose episode has ended.
+    fn autoreset(&self) -> Autoreset {
+        Autoreset::Disabled
+    }
     /// Starts a new episode in every environment whose entry is `Some(seed)`.
     ///
     /// # Errors
@@ -59,6 +81,15 @@ pub trait VecEnv: Send {
     fn step(&mut self, actions: &[f32], active: &[bool]) -> Result<()>;
     /// Current observations.
     fn observations(&self) -> Observations<'_>;
+    /// The current observation of that key, `[num_envs, …]`.
+    fn observation(&self, key: &str) -> Option<ArrayView<'_>> {
+        self.observations().arrays.get(key).copied()
+    }
+    /// With [`Autoreset::SameStep`], the last observation of that key of the episodes that the last
+    /// step ended, `[num_envs, …]`; rows of environments that went on hold nothing of use.
+    fn final_observation(&self, _key: &str) -> Option<ArrayView<'_>> {
+        None
+    }
     /// Reward of the last step, `[num_envs]`.
     fn rewards(&self) -> &[f64];
     /// Whether the last step ended the episode by the task's rule, `[num_envs]`.

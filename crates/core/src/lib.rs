@@ -27,7 +27,7 @@ pub use array::{Array, ArrayData, ArrayView, DataView};
 pub use batch::{Batch, BatchSource, FrameRef};
 pub use config::{Origin, Setting, Settings, nearest_key};
 pub use durable::{AtomicDir, write_atomic};
-pub use env::{EnvSpec, Observations, VecEnv};
+pub use env::{Autoreset, EnvSpec, Observations, VecEnv};
 pub use error::{Error, Hint, IoContext, Result};
 pub use feature::{DType, FeatureSpec, Features, VideoInfo};
 pub use hash::{ContentHash, HashStream, hash_bytes, hash_file, hash_listed, hash_tree};

@@ -312,6 +312,9 @@ fn tests(bench: &Bench<'_>, filter: &str, env: &[(&str, &str)]) -> Result<(Strin
     cargo.args(["-E", filter, "--color", "never"]).envs(env.iter().copied());
     let output = sh::output(cargo.args(crate::setup::feature_args(bench.workspace)))?;
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    let summary = text.lines().rfind(|line| line.contains("tests run:")).unwrap_or("no test ran");
-    Ok((summary.trim().to_owned(), output.status.success()))
+    // "1 test run: …" or "3 tests run: …".
+    let mut lines = text.lines();
+    let summary = lines.rfind(|l| l.contains("test run:") || l.contains("tests run:"));
+    let passed = output.status.success() && summary.is_some();
+    Ok((summary.unwrap_or("no test ran").trim().to_owned(), passed))
 }
