@@ -71,6 +71,25 @@ pub(crate) fn has_diverged(data: &Data) -> bool {
     data.warning().iter().any(|warning| warning.number > 0)
 }
 
+/// One control step of servos whose set-points move linearly from where they are to `target`; poses
+/// are as of the new positions then, for observation and rendering.
+pub(crate) fn glide(data: &mut Data, now: &mut [f64], target: &[f64], substeps: usize) {
+    for substep in 1..=substeps {
+        let share = substep as f64 / substeps as f64;
+        for (ctrl, (from, to)) in data.ctrl_mut().iter_mut().zip(now.iter().zip(target)) {
+            *ctrl = from + (to - from) * share;
+        }
+        data.step();
+        if has_diverged(data) {
+            return;
+        }
+    }
+    data.kinematics();
+    data.com_pos();
+    data.camlight();
+    now.copy_from_slice(target);
+}
+
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;")
 }

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use embody_core::Autoreset;
+
 /// How to make a batch of environments.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EnvOptions {
@@ -23,6 +25,10 @@ pub struct EnvOptions {
     pub smooth_edges: bool,
     /// Draws shadows.
     pub shadows: bool,
+    /// What happens to an environment whose episode has ended.
+    pub autoreset: Autoreset,
+    /// Hashes every episode's trajectory, for `SimulationRecord::trajectory`; costs about 1 %.
+    pub trace: bool,
 }
 
 impl EnvOptions {
@@ -38,6 +44,8 @@ impl EnvOptions {
             randomize_look: true,
             smooth_edges: true,
             shadows: true,
+            autoreset: Autoreset::Disabled,
+            trace: true,
         }
     }
 }

@@ -4,24 +4,28 @@
 //! computes depends on the thread or on neighbours, so the number of threads and the size of the
 //! batch change no bit. A step allocates nothing. An environment whose physics diverges (MuJoCo
 //! counts a warning, or a value is not finite) ends its episode unsuccessfully and keeps its last good
-//! observation.
+//! observation. What follows an episode's end is `EnvOptions::autoreset`'s to say.
+
+mod slot;
+#[cfg(test)]
+mod tests;
+mod vectors;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use embody_core::{
-    ArrayView, DType, DataView, EnvSpec, FeatureSpec, HashStream, Observations, Result,
-    SimulationRecord, VecEnv, derive_seed,
+    ArrayView, Autoreset, DType, DataView, EnvSpec, FeatureSpec, Observations, Result,
+    SimulationRecord, VecEnv,
 };
-use mujoco_rs::prelude::MjModel;
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use crate::appearance::Appearance;
-use crate::mj::{Data, has_diverged};
-use crate::raster::{COARSE, FINE, Look, Renderer, Scene, ShadowMap, View};
-use crate::tasks::{Camera, Loaded, Observe, Task, TaskDescription};
+use crate::mj::Data;
+use crate::raster::{COARSE, FINE, Renderer, Scene, View};
+use crate::tasks::{Camera, Loaded, TaskDescription};
 use crate::{EnvOptions, SimError};
+use slot::{Outcome, Slot};
+use vectors::VectorBuffer;
 
 /// Prefix of image observations.
 const IMAGES: &str = "observation.images.";
@@ -67,29 +71,12 @@ pub struct SimEnv {
     slots: Vec<Slot>,
     vectors: Vec<VectorBuffer>,
     images: Vec<ImageBuffer>,
+    /// Pictures of the episodes that the last step ended, where it also began the next ones.
+    final_images: Vec<ImageBuffer>,
     rewards: Vec<f64>,
     terminated: Vec<bool>,
     truncated: Vec<bool>,
     success: Vec<bool>,
-    diverged: u64,
-}
-
-/// One environment.
-struct Slot {
-    data: Data,
-    look: Look,
-    shadow: ShadowMap,
-    /// Set-points at the start and at the end of the current control step.
-    from: Vec<f64>,
-    to: Vec<f64>,
-    steps: usize,
-    held: u32,
-    diverged: bool,
-    /// Whether the observation is to be taken anew.
-    changed: bool,
-    start: EpisodeStart,
-    /// Of positions and velocities after every control step.
-    trajectory: HashStream,
 }
 
 /// How an episode begins: state and looks.
@@ -105,18 +92,25 @@ pub struct EpisodeStart {
     pub appearance: Option<Appearance>,
 }
 
-struct VectorBuffer {
-    key: String,
-    shape: Vec<usize>,
-    observe: Observe,
-    values: Vec<f32>,
+/// Which pictures to draw.
+enum Pictures {
+    Current,
+    /// The last ones of ended episodes.
+    Final,
 }
 
+#[derive(Clone)]
 struct ImageBuffer {
     key: String,
     camera: usize,
     shape: [usize; 4],
     pixels: Vec<u8>,
+}
+
+impl ImageBuffer {
+    fn view(&self) -> ArrayView<'_> {
+        ArrayView { shape: &self.shape, data: DataView::U8(&self.pixels) }
+    }
 }
 
 impl SimEnv {
@@ -148,14 +142,8 @@ impl SimEnv {
         let mut vectors = Vec::new();
         for term in task.observations().into_iter().filter(|t| !t.privileged || options.privileged)
         {
-            let dims = term.spec.numel();
-            features.insert(term.key.to_owned(), term.spec);
-            vectors.push(VectorBuffer {
-                key: term.key.to_owned(),
-                shape: vec![num_envs, dims],
-                observe: term.observe,
-                values: vec![0.0; num_envs * dims],
-            });
+            features.insert(term.key.to_owned(), term.spec.clone());
+            vectors.push(VectorBuffer::new(term, num_envs, options.autoreset));
         }
         for (buffer, feature) in image_buffers(&description, &cameras, &options)? {
             features.insert(buffer.key.clone(), feature);
@@ -165,8 +153,12 @@ impl SimEnv {
         for env in 0..num_envs {
             let data = Data::try_new(Arc::clone(task.model()))
                 .map_err(|source| SimError::AllocateEnv { env, source })?;
-            slots.push(Slot::new(data, &scene));
+            slots.push(Slot::new(data, &scene, &*task, &description));
         }
+        let final_images = match options.autoreset {
+            Autoreset::SameStep => images.clone(),
+            _ => Vec::new(),
+        };
         let pool = if threads > 1 {
             let builder = rayon::ThreadPoolBuilder::new().num_threads(threads);
             let named = builder.thread_name(|i| format!("embody-sim-{i}"));
@@ -185,11 +177,11 @@ impl SimEnv {
             slots,
             vectors,
             images,
+            final_images,
             rewards: vec![0.0; num_envs],
             terminated: vec![false; num_envs],
             truncated: vec![false; num_envs],
             success: vec![false; num_envs],
-            diverged: 0,
             options,
         };
         env.reset(&vec![Some(0); num_envs])?;
@@ -223,13 +215,13 @@ impl SimEnv {
                 return Err(SimError::BadOption { option: "state", value, range: "finite" }.into());
             }
         }
-        let scene = &*self.scene;
+        let (task, scene) = (&*self.loaded.task, &*self.scene);
         for (slot, start) in self.slots.iter_mut().zip(starts) {
             if let Some(start) = start {
-                slot.begin(start, scene, &model)?;
+                slot.begin(task, start, scene, &model)?;
             }
         }
-        self.forget(starts.iter().map(Option::is_some));
+        self.report();
         self.observe();
         Ok(())
     }
@@ -242,8 +234,9 @@ impl SimEnv {
         let model = self.loaded.task.model();
         let data = Data::try_new(Arc::clone(model))
             .map_err(|source| SimError::AllocateEnv { env: 0, source })?;
-        let mut slot = Slot::new(data, &self.scene);
-        slot.reset(&*self.loaded.task, &self.scene, self.options.randomize_look, seed);
+        let task = &*self.loaded.task;
+        let mut slot = Slot::new(data, &self.scene, task, &self.description);
+        slot.reset(task, &self.scene, self.options.randomize_look, seed);
         let appearance = Some(Appearance::of(&slot.look, &self.scene, model));
         Ok(EpisodeStart { appearance, ..slot.start })
     }
@@ -273,14 +266,35 @@ impl SimEnv {
         self.slots[env].diverged
     }
 
-    /// Outcomes of environments that begin anew.
-    fn forget(&mut self, begun: impl Iterator<Item = bool>) {
-        for (env, _) in begun.enumerate().filter(|(_, begun)| *begun) {
-            self.rewards[env] = 0.0;
-            self.terminated[env] = false;
-            self.truncated[env] = false;
-            self.success[env] = false;
+    /// Contribution of each reward term to the last reward of an environment, in the description's
+    /// order.
+    ///
+    /// # Panics
+    /// When there is no such environment.
+    pub fn reward_terms(&self, env: usize) -> &[f64] {
+        &self.slots[env].rewards
+    }
+
+    /// Copies what became of every environment into the contiguous buffers.
+    fn report(&mut self) {
+        for (env, slot) in self.slots.iter().enumerate() {
+            let Outcome { reward, terminated, truncated, success } = slot.outcome;
+            self.rewards[env] = reward;
+            self.terminated[env] = terminated;
+            self.truncated[env] = truncated;
+            self.success[env] = success;
         }
+    }
+
+    /// Begins the next episode in every environment whose last one has ended; outcomes stay.
+    fn reset_ended(&mut self) {
+        let (task, scene) = (&*self.loaded.task, &*self.scene);
+        let randomize = self.options.randomize_look;
+        each(self.pool.as_ref(), &mut self.slots, |slot| {
+            if slot.outcome.ended() {
+                slot.reset_automatically(task, scene, randomize);
+            }
+        });
     }
 
     /// Draws environment `env` as it is now, from `camera` at `(height, width)` pixels.
@@ -337,22 +351,38 @@ impl SimEnv {
 
     /// Brings observations of changed environments up to date.
     fn observe(&mut self) {
-        let Self { slots, vectors, images, scene, options, renderers, pool, .. } = self;
-        for buffer in vectors {
-            let dims = buffer.shape[1];
-            for (slot, out) in slots.iter().zip(buffer.values.chunks_exact_mut(dims)) {
-                if slot.changed {
-                    (buffer.observe)(&slot.data, out);
-                }
-            }
+        for buffer in &mut self.vectors {
+            buffer.observe(&self.slots, |slot| slot.changed);
         }
+        self.draw(Pictures::Current, |slot| slot.changed);
+        self.slots.iter_mut().for_each(|slot| slot.changed = false);
+    }
+
+    /// Keeps the last observations of the episodes that have just ended.
+    fn keep_final(&mut self) {
+        let ended = |slot: &Slot| slot.outcome.ended();
+        if !self.slots.iter().any(ended) {
+            return;
+        }
+        for buffer in &mut self.vectors {
+            buffer.keep_final(&self.slots, ended);
+        }
+        self.draw(Pictures::Final, ended);
+    }
+
+    /// Draws the pictures of the environments that are `wanted`.
+    fn draw(&mut self, pictures: Pictures, wanted: impl Fn(&Slot) -> bool + Sync + Send) {
+        let Self { slots, images, final_images, scene, options, renderers, pool, .. } = self;
+        let images = match pictures {
+            Pictures::Current => images,
+            Pictures::Final => final_images,
+        };
         if images.is_empty() {
-            slots.iter_mut().for_each(|slot| slot.changed = false);
             return;
         }
         if options.shadows {
             each(pool.as_ref(), slots, |slot| {
-                if slot.changed {
+                if wanted(slot) {
                     slot.shadow.update(scene, &slot.data, &slot.look, COARSE);
                 }
             });
@@ -362,7 +392,7 @@ impl SimEnv {
             let oversample = if options.smooth_edges { 2 } else { 1 };
             let view = View { camera: image.camera, height, width, oversample, detail: DETAIL };
             let draw = |(slot, out): (&mut Slot, &mut [u8])| {
-                if slot.changed {
+                if wanted(slot) {
                     let thread = rayon::current_thread_index().unwrap_or(0) % renderers.len();
                     let mut renderer =
                         renderers[thread].lock().unwrap_or_else(PoisonError::into_inner);
@@ -381,105 +411,6 @@ impl SimEnv {
                 None => slots.iter_mut().zip(image.pixels.chunks_exact_mut(frame)).for_each(draw),
             }
         }
-        slots.iter_mut().for_each(|slot| slot.changed = false);
-    }
-}
-
-impl Slot {
-    fn new(data: Data, scene: &Scene) -> Self {
-        let controls = data.ctrl().len();
-        Self {
-            data,
-            look: scene.look.clone(),
-            shadow: ShadowMap::default(),
-            from: vec![0.0; controls],
-            to: vec![0.0; controls],
-            steps: 0,
-            held: 0,
-            diverged: false,
-            changed: false,
-            start: EpisodeStart::default(),
-            trajectory: HashStream::default(),
-        }
-    }
-
-    /// Begins an episode in a given state.
-    fn begin(&mut self, start: &EpisodeStart, scene: &Scene, model: &MjModel) -> Result<()> {
-        self.look = match &start.appearance {
-            Some(appearance) => appearance.look(scene, model)?,
-            None => scene.look.clone(),
-        };
-        self.data.reset();
-        self.data.qpos_mut().copy_from_slice(&start.qpos);
-        self.data.qvel_mut().copy_from_slice(&start.qvel);
-        self.data.ctrl_mut().copy_from_slice(&start.ctrl);
-        self.start.clone_from(start);
-        self.begun();
-        Ok(())
-    }
-
-    /// What holds at the beginning of every episode, once state and looks stand.
-    fn begun(&mut self) {
-        self.data.forward();
-        self.from.copy_from_slice(self.data.ctrl());
-        self.to.copy_from_slice(self.data.ctrl());
-        (self.steps, self.held, self.diverged, self.changed) = (0, 0, false, true);
-        self.trajectory = HashStream::default();
-    }
-
-    /// Takes the state into the trajectory's hash.
-    fn note(&mut self) {
-        for x in self.data.qpos().iter().chain(self.data.qvel()) {
-            self.trajectory.update(&x.to_le_bytes());
-        }
-    }
-
-    fn reset(&mut self, task: &dyn Task, scene: &Scene, randomize_look: bool, seed: u64) {
-        self.data.reset();
-        let mut rng = ChaCha8Rng::seed_from_u64(derive_seed(seed, "reset", 0));
-        task.reset(&mut self.data, &mut rng);
-        self.start.qpos.clear();
-        self.start.qpos.extend_from_slice(self.data.qpos());
-        self.start.qvel.clear();
-        self.start.qvel.extend_from_slice(self.data.qvel());
-        self.start.ctrl.clear();
-        self.start.ctrl.extend_from_slice(self.data.ctrl());
-        self.start.appearance = None;
-        self.begun();
-        self.look.clone_from(&scene.look);
-        if randomize_look {
-            let mut rng = ChaCha8Rng::seed_from_u64(derive_seed(seed, "look", 0));
-            task.randomize_look(&mut self.look, &mut rng);
-        }
-    }
-
-    /// One control step: the set-points move linearly to the action's.
-    fn step(&mut self, task: &dyn Task, substeps: usize, action: &[f32]) {
-        if self.diverged {
-            return;
-        }
-        task.control(action, &mut self.to);
-        for substep in 1..=substeps {
-            let share = substep as f64 / substeps as f64;
-            for (ctrl, (from, to)) in
-                self.data.ctrl_mut().iter_mut().zip(self.from.iter().zip(&self.to))
-            {
-                *ctrl = from + (to - from) * share;
-            }
-            self.data.step();
-            if has_diverged(&self.data) {
-                self.diverged = true;
-                return;
-            }
-        }
-        // Poses as of the new positions, for observation and rendering.
-        self.data.kinematics();
-        self.data.com_pos();
-        self.data.camlight();
-        self.from.copy_from_slice(&self.to);
-        self.steps += 1;
-        self.changed = true;
-        self.note();
     }
 }
 
@@ -492,13 +423,18 @@ impl VecEnv for SimEnv {
         self.slots.len()
     }
 
+    fn autoreset(&self) -> Autoreset {
+        self.options.autoreset
+    }
+
     fn reset(&mut self, seeds: &[Option<u64>]) -> Result<()> {
         check_length("seeds", seeds.len(), self.slots.len())?;
         let (task, scene) = (&*self.loaded.task, &*self.scene);
         let randomize = self.options.randomize_look;
         let reset = |(slot, seed): (&mut Slot, &Option<u64>)| {
-            if let Some(seed) = seed {
-                slot.reset(task, scene, randomize, *seed);
+            if let Some(seed) = *seed {
+                (slot.seed, slot.automatic) = (seed, 0);
+                slot.reset(task, scene, randomize, seed);
             }
         };
         match &self.pool {
@@ -507,7 +443,7 @@ impl VecEnv for SimEnv {
             }
             None => self.slots.iter_mut().zip(seeds).for_each(reset),
         }
-        self.forget(seeds.iter().map(Option::is_some));
+        self.report();
         self.observe();
         Ok(())
     }
@@ -523,10 +459,19 @@ impl VecEnv for SimEnv {
                 return Err(SimError::ActionNotFinite { env, dim, name, value }.into());
             }
         }
-        let (task, substeps) = (&*self.loaded.task, self.description.substeps);
+        let (task, description) = (&*self.loaded.task, &self.description);
+        let (scene, options) = (&*self.scene, &self.options);
         let step = |((slot, action), active): ((&mut Slot, &[f32]), &bool)| {
-            if *active {
-                slot.step(task, substeps, action);
+            if !*active {
+                return;
+            }
+            if options.autoreset == Autoreset::NextStep && slot.outcome.ended() {
+                slot.reset_automatically(task, scene, options.randomize_look);
+                return;
+            }
+            slot.step(task, description, action);
+            if options.trace && !slot.diverged {
+                slot.note();
             }
         };
         match &self.pool {
@@ -539,33 +484,31 @@ impl VecEnv for SimEnv {
                 self.slots.iter_mut().zip(actions).zip(active).for_each(step);
             }
         }
-        for (env, slot) in self.slots.iter_mut().enumerate().filter(|(e, _)| active[*e]) {
-            if slot.diverged {
-                self.diverged += u64::from(!self.terminated[env]);
-                (self.rewards[env], self.terminated[env]) = (0.0, true);
-                continue;
-            }
-            self.rewards[env] = self.loaded.task.reward(&slot.data);
-            slot.held = if self.loaded.task.achieved(&slot.data) { slot.held + 1 } else { 0 };
-            self.success[env] |= slot.held >= self.loaded.task.hold_steps();
-            self.terminated[env] = self.success[env];
-            self.truncated[env] =
-                !self.terminated[env] && slot.steps >= self.description.max_episode_steps;
+        self.report();
+        if self.options.autoreset == Autoreset::SameStep {
+            self.keep_final();
+            self.reset_ended();
         }
         self.observe();
         Ok(())
     }
 
     fn observations(&self) -> Observations<'_> {
-        let vectors = self.vectors.iter().map(|buffer| {
-            let data = DataView::F32(&buffer.values);
-            (buffer.key.as_str(), ArrayView { shape: &buffer.shape, data })
-        });
-        let images = self.images.iter().map(|buffer| {
-            let data = DataView::U8(&buffer.pixels);
-            (buffer.key.as_str(), ArrayView { shape: &buffer.shape, data })
-        });
+        let vectors = self.vectors.iter().map(|buffer| (buffer.key.as_str(), buffer.view()));
+        let images = self.images.iter().map(|buffer| (buffer.key.as_str(), buffer.view()));
         Observations { arrays: vectors.chain(images).collect() }
+    }
+
+    fn observation(&self, key: &str) -> Option<ArrayView<'_>> {
+        let vector = self.vectors.iter().find(|buffer| buffer.key == key);
+        let image = || self.images.iter().find(|buffer| buffer.key == key);
+        vector.map(VectorBuffer::view).or_else(|| image().map(ImageBuffer::view))
+    }
+
+    fn final_observation(&self, key: &str) -> Option<ArrayView<'_>> {
+        let vector = self.vectors.iter().find(|buffer| buffer.key == key);
+        let image = || self.final_images.iter().find(|buffer| buffer.key == key);
+        vector.and_then(VectorBuffer::final_view).or_else(|| image().map(ImageBuffer::view))
     }
 
     fn rewards(&self) -> &[f64] {
@@ -585,7 +528,7 @@ impl VecEnv for SimEnv {
     }
 
     fn diverged(&self) -> u64 {
-        self.diverged
+        self.slots.iter().map(|slot| slot.divergences).sum()
     }
 
     fn simulation(&self, env: usize) -> Option<SimulationRecord> {
@@ -691,6 +634,3 @@ fn check_length(what: &'static str, got: usize, expected: usize) -> Result<()> {
 fn bad(option: &'static str, value: usize, range: &'static str) -> embody_core::Error {
     SimError::BadOption { option, value: value.to_string(), range }.into()
 }
-
-#[cfg(test)]
-mod tests;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use embody_core::VecEnv;
+use embody_core::{Autoreset, VecEnv};
 
 use crate::{EnvOptions, make_sim};
 
@@ -29,4 +29,46 @@ fn a_diverged_environment_ends_alone_and_is_counted_once() {
     env.reset(&[None, Some(5), None]).expect("reset");
     env.step(&action, &[true; 3]).expect("step");
     assert_eq!(env.terminated(), [false; 3]);
+}
+
+#[test]
+fn episodes_follow_each_other_as_the_option_says() {
+    let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.embody/assets");
+    if !assets.exists() {
+        return;
+    }
+    let make = |autoreset| {
+        let options =
+            EnvOptions { num_envs: 2, camera_size: None, autoreset, ..EnvOptions::new(&assets) };
+        let mut env = make_sim("so101-pick-lift", options).expect("environments");
+        env.reset(&[Some(7), Some(8)]).expect("reset");
+        env
+    };
+    let action = [0.0, -62.0, 52.0, 78.0, 90.0, 8.0].repeat(2);
+    let limit = 160;
+    let mut envs = [Autoreset::Disabled, Autoreset::NextStep, Autoreset::SameStep].map(make);
+    let state = |env: &crate::SimEnv| {
+        env.observation("observation.state").and_then(|v| v.as_f32().map(<[f32]>::to_vec))
+    };
+    for env in &mut envs {
+        for step in 1..limit {
+            env.step(&action, &[true; 2]).expect("step");
+            assert_eq!(env.truncated(), [false; 2], "step {step}");
+        }
+        env.step(&action, &[true; 2]).expect("step");
+        assert_eq!(env.truncated(), [true; 2]);
+    }
+    let [disabled, next, same] = &mut envs;
+    let last = state(disabled);
+    assert_eq!(state(next), last, "the next step begins the episode");
+    let kept = same.final_observation("observation.state").and_then(|v| v.as_f32());
+    assert_eq!(kept.map(<[f32]>::to_vec), last, "the old episode's last observation is kept");
+    assert_ne!(state(same), last, "the same step begins the episode");
+    next.step(&action, &[true; 2]).expect("step");
+    assert_eq!(state(next), state(same), "both begin the same episode");
+    assert_eq!((next.rewards(), next.truncated()), (&[0.0; 2][..], &[false; 2][..]));
+    for env in [next, same] {
+        env.step(&action, &[true; 2]).expect("step");
+    }
+    assert_eq!(state(&envs[1]), state(&envs[2]), "and go on in step");
 }

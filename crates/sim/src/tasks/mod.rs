@@ -13,6 +13,7 @@ use std::sync::{Arc, OnceLock};
 
 use embody_core::{ContentHash, FeatureSpec};
 use mujoco_rs::prelude::MjModel;
+use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
@@ -81,8 +82,59 @@ pub struct Term {
     pub meaning: &'static str,
 }
 
+/// What an environment remembers of its episode beside MuJoCo's state.
+#[derive(Debug, Clone)]
+pub(crate) struct Memory {
+    /// Control steps since the episode began.
+    pub steps: usize,
+    /// Actuator set-points that the last step came to, `[nu]`.
+    pub target: Vec<f64>,
+    /// The last action and the one before, zeros at the beginning.
+    pub action: Vec<f32>,
+    pub previous: Vec<f32>,
+    /// The task's own, [`Task::remembered`] of them; zeros at the beginning.
+    pub values: Vec<f64>,
+    /// For what happens within an episode: pushes, commands, noise.
+    pub rng: ChaCha8Rng,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self {
+            steps: 0,
+            target: Vec::new(),
+            action: Vec::new(),
+            previous: Vec::new(),
+            values: Vec::new(),
+            rng: ChaCha8Rng::from_seed([0; 32]),
+        }
+    }
+}
+
+impl Memory {
+    /// As at the beginning of an episode.
+    pub fn forget(&mut self) {
+        self.steps = 0;
+        self.target.fill(0.0);
+        self.action.fill(0.0);
+        self.previous.fill(0.0);
+        self.values.fill(0.0);
+    }
+}
+
+/// An environment as the terms of a task see it.
+#[derive(Clone, Copy)]
+pub(crate) struct Moment<'a> {
+    pub data: &'a Data,
+    pub memory: &'a Memory,
+}
+
 /// Computes one environment's value of an observation.
-pub(crate) type Observe = Box<dyn Fn(&Data, &mut [f32]) + Send + Sync>;
+pub(crate) enum Observe {
+    F32(Box<dyn Fn(&Moment<'_>, &mut [f32]) + Send + Sync>),
+    /// Tasks that are to agree with another simulator's to the bit.
+    F64(Box<dyn Fn(&Moment<'_>, &mut [f64]) + Send + Sync>),
+}
 
 /// A vector observation.
 pub(crate) struct ObservationTerm {
@@ -145,25 +197,50 @@ pub(crate) trait Task: Send + Sync {
     /// Hash of the files that the scene was compiled from.
     fn model_hash(&self) -> &ContentHash;
     /// What can be given another look.
-    fn surfaces(&self) -> Surfaces;
+    fn surfaces(&self) -> Surfaces {
+        Surfaces::default()
+    }
     /// How it is done; `None` where demonstrations can't be carried over.
-    fn manipulation(&self) -> Option<Manipulation>;
+    fn manipulation(&self) -> Option<Manipulation> {
+        None
+    }
     /// Cameras, in order.
     fn cameras(&self) -> Vec<Camera>;
     /// Vector observations, in order.
     fn observations(&self) -> Vec<ObservationTerm>;
+    /// How many values of its own an environment remembers in [`Memory::values`].
+    fn remembered(&self) -> usize {
+        0
+    }
     /// Puts a fresh (`mj_resetData`) environment into a random initial state, `ctrl` included.
-    fn reset(&self, data: &mut Data, rng: &mut ChaCha8Rng);
+    fn reset(&self, data: &mut Data, memory: &mut Memory, rng: &mut ChaCha8Rng);
+    /// What is to be remembered once the initial state stands (`mj_forward` has run).
+    fn begun(&self, _data: &mut Data, _memory: &mut Memory) {}
     /// Varies colours and light for an episode; `look` holds the model's own.
-    fn randomize_look(&self, look: &mut Look, rng: &mut ChaCha8Rng);
-    /// Writes actuator set-points for an action in the task's units, clamped to its range.
-    fn control(&self, action: &[f32], ctrl: &mut [f64]);
-    /// Reward of the state after a step.
-    fn reward(&self, data: &Data) -> f64;
+    fn randomize_look(&self, _look: &mut Look, _rng: &mut ChaCha8Rng) {}
+    /// One control step of physics under `memory.action`, of `substeps` physics steps; returns early
+    /// where [`mj::has_diverged`](crate::mj::has_diverged).
+    fn advance(&self, data: &mut Data, memory: &mut Memory, substeps: usize);
+    /// Contribution of each reward term, weight included, in the description's order.
+    fn rewards(&self, now: &Moment<'_>, out: &mut [f64]);
     /// Whether the goal condition holds right now.
-    fn achieved(&self, data: &Data) -> bool;
+    fn achieved(&self, _now: &Moment<'_>) -> bool {
+        false
+    }
     /// Control steps in a row for which the condition must hold.
-    fn hold_steps(&self) -> u32;
+    fn hold_steps(&self) -> u32 {
+        1
+    }
+    /// Whether success ends the episode.
+    fn ends_on_success(&self) -> bool {
+        true
+    }
+    /// Whether the episode ends here without success, such as by a fall.
+    fn failed(&self, _now: &Moment<'_>) -> bool {
+        false
+    }
+    /// Events once a step has been judged, before it is observed: pushes, new commands.
+    fn end_of_step(&self, _data: &mut Data, _memory: &mut Memory) {}
 }
 
 /// A loaded task and, once something is drawn, its scene.

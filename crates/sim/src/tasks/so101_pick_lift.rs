@@ -20,8 +20,8 @@ use rand_chacha::ChaCha8Rng;
 
 use super::so101::{JOINTS, to_joint_positions, to_units};
 use super::{
-    Camera, Dimension, Manipulation, ObservationTerm, Subtask, Surfaces, Task, TaskDescription,
-    Term,
+    Camera, Dimension, Manipulation, Memory, Moment, ObservationTerm, Observe, Subtask, Surfaces,
+    Task, TaskDescription, Term,
 };
 use crate::ik::Chain;
 use crate::mj::{self, Data};
@@ -254,9 +254,9 @@ impl Task for PickLift {
                 key: "observation.state",
                 spec: FeatureSpec::new(DType::Float32, &[6], &JOINTS.map(|j| j.1)),
                 privileged: false,
-                observe: Box::new(move |data, out| {
-                    to_units(&joints.map(|address| data.qpos()[address]), out);
-                }),
+                observe: Observe::F32(Box::new(move |now, out| {
+                    to_units(&joints.map(|address| now.data.qpos()[address]), out);
+                })),
             },
             ObservationTerm {
                 key: "observation.environment_state",
@@ -266,15 +266,15 @@ impl Task for PickLift {
                     &["cube.x", "cube.y", "cube.z", "cube.turn"],
                 ),
                 privileged: true,
-                observe: Box::new(move |data, out| {
-                    out[..3].copy_from_slice(&data.xpos()[cube].map(|x| x as f32));
-                    out[3] = turn(&data.xmat()[cube]) as f32;
-                }),
+                observe: Observe::F32(Box::new(move |now, out| {
+                    out[..3].copy_from_slice(&now.data.xpos()[cube].map(|x| x as f32));
+                    out[3] = turn(&now.data.xmat()[cube]) as f32;
+                })),
             },
         ]
     }
 
-    fn reset(&self, data: &mut Data, rng: &mut ChaCha8Rng) {
+    fn reset(&self, data: &mut Data, _: &mut Memory, rng: &mut ChaCha8Rng) {
         let mut units = HOME_UNITS;
         for unit in &mut units[..5] {
             *unit += rng.random_range(-HOME_SPREAD..=HOME_SPREAD);
@@ -306,18 +306,21 @@ impl Task for PickLift {
         look.light_tilt = [rng.random_range(-0.15..=0.15), rng.random_range(-0.15..=0.15), 0.0];
     }
 
-    fn control(&self, action: &[f32], ctrl: &mut [f64]) {
-        to_joint_positions(action, ctrl);
+    fn advance(&self, data: &mut Data, memory: &mut Memory, substeps: usize) {
+        let mut target = [0.0; 6];
+        to_joint_positions(&memory.action, &mut target);
+        mj::glide(data, &mut memory.target, &target, substeps);
     }
 
-    fn reward(&self, data: &Data) -> f64 {
-        reach(&data.site_xpos()[self.jaws_site], &data.xpos()[self.cube_body])
-            + 0.3 * (lifted_m(data, self.cube_body) / LIFT_M).clamp(0.0, 1.0)
-            + if self.achieved(data) { 0.5 } else { 0.0 }
+    fn rewards(&self, now: &Moment<'_>, out: &mut [f64]) {
+        let data = now.data;
+        out[0] = reach(&data.site_xpos()[self.jaws_site], &data.xpos()[self.cube_body]);
+        out[1] = 0.3 * (lifted_m(data, self.cube_body) / LIFT_M).clamp(0.0, 1.0);
+        out[2] = if self.achieved(now) { 0.5 } else { 0.0 };
     }
 
-    fn achieved(&self, data: &Data) -> bool {
-        lifted_m(data, self.cube_body) >= LIFT_M
+    fn achieved(&self, now: &Moment<'_>) -> bool {
+        lifted_m(now.data, self.cube_body) >= LIFT_M
     }
 
     fn hold_steps(&self) -> u32 {
