@@ -35,7 +35,7 @@ pub use open_loop::{
 pub use policy::{PolicyOptions, load_policy};
 pub use processor::resize_area;
 pub use rl::{
-    AdvantageNorm, AlgorithmConfig, EVENTS_DIR, LrSchedule, Nonlinearity, Normalization, PpoConfig,
+    AdvantageNorm, AlgorithmConfig, EVENTS_DIR, Evaluation, LrSchedule, Nonlinearity, Normalization, PpoConfig,
     RlConfig, RlOutcome, RlPreset, Truncation, read_rl_metrics, rl_preset, rl_presets, train_rl,
 };
 pub use report::{Latency, PolicySummary, describe, latency};

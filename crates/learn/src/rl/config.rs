@@ -14,6 +14,20 @@ pub enum AlgorithmConfig {
     Ppo(PpoConfig),
 }
 
+impl AlgorithmConfig {
+    /// Refuses impossible values before anything runs.
+    ///
+    /// # Errors
+    /// Names the key, its value and the rule.
+    pub fn check(&self, run: &RlConfig) -> embody_core::Result<()> {
+        run.validate()?;
+        match self {
+            Self::Ppo(ppo) => ppo.validate(run.num_envs)?,
+        }
+        Ok(())
+    }
+}
+
 /// How to run, whatever the algorithm. Everything but `threads` is part of what makes a result.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

@@ -25,4 +25,4 @@ pub use kernels::Nonlinearity;
 pub use normalize::Normalization;
 pub(crate) use policy::{ActorModel, MLP_GAUSSIAN};
 pub use ppo::{AdvantageNorm, LrSchedule, PpoConfig, Truncation};
-pub use run::{RlOutcome, read_rl_metrics, train_rl};
+pub use run::{Evaluation, RlOutcome, read_rl_metrics, train_rl};
