@@ -16,6 +16,12 @@ pub enum SimError {
         /// All ids there are.
         known: Vec<&'static str>,
     },
+    /// No scripted policy solves the task.
+    #[error("task `{task}` has no expert")]
+    NoExpert {
+        /// The task.
+        task: String,
+    },
     /// No camera of the task has this name.
     #[error("task `{task}` has no camera `{camera}`")]
     UnknownCamera {
@@ -152,7 +158,10 @@ impl Hint for SimError {
             Self::MissingObservation { .. } => {
                 Some("make the environment with privileged observations".to_owned())
             }
-            Self::MissingElement { .. } | Self::BadOption { .. } | Self::WrongLength { .. } => None,
+            Self::NoExpert { .. }
+            | Self::MissingElement { .. }
+            | Self::BadOption { .. }
+            | Self::WrongLength { .. } => None,
         }
     }
 }

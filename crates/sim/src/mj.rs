@@ -24,7 +24,6 @@ pub(crate) fn load(
     robot: &Path,
     meshes: &Path,
 ) -> Result<MjModel, SimError> {
-    route_messages();
     for path in [robot, meshes] {
         if !path.exists() {
             return Err(SimError::MissingAssets { path: path.to_owned() });
@@ -36,7 +35,16 @@ pub(crate) fn load(
         escape(&path.to_string_lossy())
     };
     let text = scene.replace("{robot}", &absolute(robot)).replace("{meshes}", &absolute(meshes));
-    MjModel::from_xml_string(&text)
+    compile(task, &text)
+}
+
+/// Compiles MJCF text.
+///
+/// # Errors
+/// When MuJoCo refuses it.
+pub(crate) fn compile(task: &str, text: &str) -> Result<MjModel, SimError> {
+    route_messages();
+    MjModel::from_xml_string(text)
         .map_err(|source| SimError::LoadModel { task: task.to_owned(), source })
 }
 
@@ -106,7 +114,7 @@ fn route_messages() {
                 _ => tracing::trace!(target: "mujoco", "{text}"),
             }
         }
-        // SAFETY: every use of MuJoCo in this crate begins with `load`, whose first act this is;
+        // SAFETY: every use of MuJoCo in this crate begins with `compile`, whose first act this is;
         // `Once` makes other threads wait until the handler stands.
         unsafe { mujoco_rs::prelude::set_log_handler(handler) };
     });

@@ -5,9 +5,11 @@
 //! time limits, divergence) is `batch`'s. Functions are pure in the environment's state, so that
 //! results depend on seed and actions only.
 
+mod gymnasium;
 mod so101;
 mod so101_pick_lift;
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
@@ -79,7 +81,13 @@ pub struct Term {
     /// Name.
     pub name: &'static str,
     /// What it is, with shape, units and range.
-    pub meaning: &'static str,
+    pub meaning: Cow<'static, str>,
+}
+
+impl Term {
+    pub(crate) fn new(name: &'static str, meaning: impl Into<Cow<'static, str>>) -> Self {
+        Self { name, meaning: meaning.into() }
+    }
 }
 
 /// What an environment remembers of its episode beside MuJoCo's state.
@@ -261,11 +269,18 @@ impl Loaded {
 }
 
 /// Everything about a task that can be said or made by id.
-pub(crate) struct Entry {
-    pub describe: fn() -> TaskDescription,
-    pub load: fn(&Path) -> Result<Arc<dyn Task>, SimError>,
+pub(crate) trait Definition: Sync {
+    /// What it is, without loading anything.
+    fn describe(&self) -> TaskDescription;
+    /// Loads its model out of the folder of robot models.
+    ///
+    /// # Errors
+    /// When the model is absent, or MuJoCo refuses it.
+    fn load(&'static self, asset_dir: &Path) -> Result<Arc<dyn Task>, SimError>;
 }
 
 /// All tasks.
-pub(crate) const ENTRIES: &[Entry] =
-    &[Entry { describe: so101_pick_lift::describe, load: so101_pick_lift::load }];
+pub(crate) fn definitions() -> impl Iterator<Item = &'static dyn Definition> {
+    let own: [&'static dyn Definition; 1] = [&so101_pick_lift::PickLift];
+    own.into_iter().chain(gymnasium::all())
+}
