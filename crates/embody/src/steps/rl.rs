@@ -197,6 +197,7 @@ fn parse(step: &Step) -> Result<(Head, RlPreset)> {
     preset.run = step.with_params(run).parse()?;
     preset.algorithm = match preset.algorithm {
         AlgorithmConfig::Ppo(_) => AlgorithmConfig::Ppo(step.with_params(algorithm).parse()?),
+        AlgorithmConfig::Sac(_) => AlgorithmConfig::Sac(step.with_params(algorithm).parse()?),
     };
     preset
         .algorithm

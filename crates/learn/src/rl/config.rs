@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::ppo::PpoConfig;
+use super::sac::SacConfig;
 use crate::act::check;
 use crate::error::Error;
 
@@ -12,6 +13,8 @@ use crate::error::Error;
 pub enum AlgorithmConfig {
     /// Proximal policy optimisation.
     Ppo(PpoConfig),
+    /// Soft actor-critic.
+    Sac(SacConfig),
 }
 
 impl AlgorithmConfig {
@@ -23,6 +26,7 @@ impl AlgorithmConfig {
         run.validate()?;
         match self {
             Self::Ppo(ppo) => ppo.validate(run.num_envs)?,
+            Self::Sac(sac) => sac.validate()?,
         }
         Ok(())
     }
@@ -109,10 +113,20 @@ pub fn rl_presets() -> Vec<RlPreset> {
         run: RlConfig { num_envs, ..RlConfig::default() },
         algorithm: AlgorithmConfig::Ppo(cfg),
     };
+    let sac = |name, about, num_envs, cfg| RlPreset {
+        name,
+        about,
+        run: RlConfig { num_envs, ..RlConfig::default() },
+        algorithm: AlgorithmConfig::Sac(cfg),
+    };
     vec![
         ppo("ppo-cleanrl", "CleanRL's ppo_continuous_action", 1, PpoConfig::cleanrl()),
         ppo("ppo-sb3", "Stable-Baselines3's PPO", 1, PpoConfig::sb3()),
         ppo("ppo-rsl-rl", "rsl_rl's PPO for legged robots", 256, PpoConfig::rsl_rl()),
+        sac("sac-cleanrl", "CleanRL's sac_continuous_action", 1, SacConfig::cleanrl()),
+        sac("sac-sb3", "Stable-Baselines3's SAC", 1, SacConfig::sb3()),
+        sac("sac-high-utd", "20 updates a step, for few steps", 1, SacConfig::high_utd()),
+        sac("sac-fast", "many environments, large batches", 64, SacConfig::fast()),
     ]
 }
 

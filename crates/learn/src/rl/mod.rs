@@ -7,6 +7,7 @@
 
 mod agent;
 mod config;
+mod critics;
 mod envs;
 mod events;
 mod kernels;
@@ -16,7 +17,9 @@ mod normalize;
 mod optimizer;
 mod policy;
 mod ppo;
+mod replay;
 mod run;
+mod sac;
 mod team;
 
 pub use config::{AlgorithmConfig, RlConfig, RlPreset, rl_preset, rl_presets};
@@ -26,3 +29,4 @@ pub use normalize::Normalization;
 pub(crate) use policy::{ActorModel, MLP_GAUSSIAN};
 pub use ppo::{AdvantageNorm, LrSchedule, PpoConfig, Truncation};
 pub use run::{Evaluation, RlOutcome, read_rl_metrics, train_rl};
+pub use sac::{SacConfig, StdRange, TemperatureUpdate};
