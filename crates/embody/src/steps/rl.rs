@@ -198,6 +198,7 @@ fn parse(step: &Step) -> Result<(Head, RlPreset)> {
     preset.algorithm = match preset.algorithm {
         AlgorithmConfig::Ppo(_) => AlgorithmConfig::Ppo(step.with_params(algorithm).parse()?),
         AlgorithmConfig::Sac(_) => AlgorithmConfig::Sac(step.with_params(algorithm).parse()?),
+        AlgorithmConfig::Td3(_) => AlgorithmConfig::Td3(step.with_params(algorithm).parse()?),
     };
     preset
         .algorithm

@@ -127,3 +127,26 @@ pub(crate) fn smallest(q: &[f32], which: &[usize], row: usize) -> (usize, f32) {
         if value(c) < least { (c, value(c)) } else { (best, least) }
     })
 }
+
+/// Rows in pieces of at most [`PIECE`].
+pub(crate) fn pieces(rows: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
+    (0..rows).step_by(PIECE).map(move |from| from..(from + PIECE).min(rows))
+}
+
+/// Rows `rows` of `values [.., dim]`.
+pub(crate) fn rows_of<'a>(
+    values: &'a [f32],
+    dim: usize,
+    rows: &std::ops::Range<usize>,
+) -> &'a [f32] {
+    &values[rows.start * dim..rows.end * dim]
+}
+
+/// Observations and actions side by side, as a critic takes them.
+pub(crate) fn join(obs: &[f32], actions: &[f32], n: usize, rows: usize, x: &mut [f32]) {
+    let dim = obs.len() / rows;
+    for (i, x) in x.chunks_exact_mut(dim + n).take(rows).enumerate() {
+        x[..dim].copy_from_slice(&obs[i * dim..(i + 1) * dim]);
+        x[dim..].copy_from_slice(&actions[i * n..(i + 1) * n]);
+    }
+}

@@ -25,6 +25,32 @@ pub(crate) struct Replay {
     pub ends: Vec<f32>,
 }
 
+/// Some transitions side by side.
+#[derive(Default)]
+pub(crate) struct Shard {
+    pub obs: Vec<f32>,
+    pub next_obs: Vec<f32>,
+    pub actions: Vec<f32>,
+    pub rewards: Vec<f32>,
+    pub ends: Vec<f32>,
+}
+
+impl Shard {
+    pub fn new(rows: usize, obs_dim: usize, action_dim: usize) -> Self {
+        let mut shard = Self::default();
+        shard.resize(rows, obs_dim, action_dim);
+        shard
+    }
+
+    fn resize(&mut self, rows: usize, obs_dim: usize, action_dim: usize) {
+        self.obs.resize(rows * obs_dim, 0.0);
+        self.next_obs.resize(rows * obs_dim, 0.0);
+        self.actions.resize(rows * action_dim, 0.0);
+        self.rewards.resize(rows, 0.0);
+        self.ends.resize(rows, 0.0);
+    }
+}
+
 impl Replay {
     pub fn new(capacity: usize, obs_dim: usize, action_dim: usize) -> Self {
         let column = |n: usize| Vec::with_capacity(n * capacity);
@@ -40,10 +66,6 @@ impl Replay {
             rewards: column(1),
             ends: column(1),
         }
-    }
-
-    pub fn len(&self) -> usize {
-        self.len
     }
 
     /// Keeps one step of all environments: `before` are the observations that `actions` answered.
@@ -62,10 +84,35 @@ impl Replay {
         }
     }
 
+    /// Fills the first `rows` places with random numbers, for measuring.
+    pub fn fill_with_noise(&mut self, rows: usize) {
+        let mut rng = super::noise::stream(0, "bench/transitions", 0);
+        for (dim, column) in self.columns() {
+            column.resize(rows * dim, 0.0);
+            super::noise::normals(&mut rng, column);
+        }
+        self.ends.fill(0.0);
+        (self.len, self.at) = (rows, rows % self.capacity);
+    }
+
     /// Draws places of transitions, uniformly and with repetition.
     pub fn draw(&self, rng: &mut ChaCha8Rng, out: &mut [u32]) {
         let len = self.len as u32;
         out.iter_mut().for_each(|o| *o = rng.random_range(0..len));
+    }
+
+    /// Copies transitions into a shard's own room, which has as many rows.
+    pub fn gather(&self, drawn: &[u32], to: &mut Shard) {
+        let (dim, n) = (self.obs_dim, self.action_dim);
+        to.resize(drawn.len(), dim, n);
+        for (i, at) in drawn.iter().enumerate() {
+            let at = *at as usize;
+            to.obs[i * dim..(i + 1) * dim].copy_from_slice(&self.obs[at * dim..(at + 1) * dim]);
+            let next = &self.next_obs[at * dim..(at + 1) * dim];
+            to.next_obs[i * dim..(i + 1) * dim].copy_from_slice(next);
+            to.actions[i * n..(i + 1) * n].copy_from_slice(&self.actions[at * n..(at + 1) * n]);
+            (to.rewards[i], to.ends[i]) = (self.rewards[at], self.ends[at]);
+        }
     }
 
     fn columns(&mut self) -> [(usize, &mut Vec<f32>); 5] {

@@ -29,6 +29,7 @@ use super::events::Events;
 use super::policy::ActorModel;
 use super::ppo::Ppo;
 use super::sac::Sac;
+use super::td3::Td3;
 use super::team::Team;
 use crate::act::check;
 use crate::checkpoint;
@@ -168,6 +169,7 @@ pub fn train_rl(
     let mut agent: Box<dyn Agent> = match algorithm {
         AlgorithmConfig::Ppo(ppo) => Box::new(Ppo::new(ppo, &envs, cfg.seed, cfg.steps)?),
         AlgorithmConfig::Sac(sac) => Box::new(Sac::new(sac, &envs, cfg.seed)?),
+        AlgorithmConfig::Td3(td3) => Box::new(Td3::new(td3, &envs, cfg.seed)?),
     };
     let restored = restore(out_dir, &hash, &mut envs, agent.as_mut(), task)?;
     let resumed_from = restored.as_ref().map(|(at, _)| at.step);

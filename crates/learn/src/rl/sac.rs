@@ -16,15 +16,15 @@ use rand::Rng;
 use serde::{Deserialize, Serialize};
 
 use super::agent::{Agent, AgentState, Scalars, bad_state, lock};
-use super::critics::{CriticWork, Critics, smallest};
+use super::critics::{CriticWork, Critics, join, pieces, rows_of, smallest};
 use super::envs::Envs;
 use super::kernels::{self, Nonlinearity};
 use super::mlp::{Init, Mlp, PIECE, Tape};
 use super::noise::{normals, stream};
 use super::normalize::{Bits, RunningMoments};
 use super::optimizer::{self, Adam};
-use super::policy::{ActorModel, Squash, check_bounds};
-use super::replay::Replay;
+use super::policy::{ActorModel, Deviation, Squash, check_bounds};
+use super::replay::{Replay, Shard};
 use super::team::Team;
 use crate::act::check;
 use crate::error::Error;
@@ -302,11 +302,7 @@ pub(crate) struct Noise {
 
 /// Room of one shard, and its part of the batch.
 struct Work {
-    obs: Vec<f32>,
-    next_obs: Vec<f32>,
-    actions: Vec<f32>,
-    rewards: Vec<f32>,
-    ends: Vec<f32>,
+    batch: Shard,
     tape: Tape,
     sample: Sample,
     critic: CriticWork,
@@ -426,11 +422,7 @@ impl Sac {
         let shards = (cfg.batch_size / MIN_SHARD_ROWS).clamp(1, MAX_SHARDS);
         let rows = cfg.batch_size.div_ceil(shards);
         let work = || Work {
-            obs: vec![0.0; rows * obs_dim],
-            next_obs: vec![0.0; rows * obs_dim],
-            actions: vec![0.0; rows * actions],
-            rewards: vec![0.0; rows],
-            ends: vec![0.0; rows],
+            batch: Shard::new(rows, obs_dim, actions),
             tape: actor.tape(),
             sample: Sample::new(&seen),
             critic: critics.work(),
@@ -462,6 +454,11 @@ impl Sac {
             seen,
             units,
         }
+    }
+
+    /// Remembers `rows` transitions that mean nothing, for measuring.
+    pub(crate) fn fill_with_noise(&mut self, rows: usize) {
+        self.replay.fill_with_noise(rows);
     }
 
     fn observe(&mut self, envs: &Envs<'_>) {
@@ -517,7 +514,7 @@ impl Sac {
     }
 
     /// One update from transitions drawn anew.
-    fn update(&mut self, team: &Team, scalars: &mut Scalars) -> Result<()> {
+    pub(crate) fn update(&mut self, team: &Team, scalars: &mut Scalars) -> Result<()> {
         let mut rng = stream(self.seed, "sac/batch", self.updates);
         let mut drawn = std::mem::take(&mut self.drawn);
         self.replay.draw(&mut rng, &mut drawn);
@@ -579,30 +576,32 @@ impl Sac {
         team.run(self.work.len(), &|s| {
             let range = self.shard(s);
             let w = &mut *lock(&self.work[s]);
-            self.gather(&drawn[range.clone()], w);
+            self.replay.gather(&drawn[range.clone()], &mut w.batch);
+            self.normalize(&mut w.batch.obs);
+            self.normalize(&mut w.batch.next_obs);
             w.critic.grads.fill(0.0);
             w.sums = Sums::default();
             for piece in pieces(range.len()) {
                 let (from, rows) = (piece.start, piece.len());
                 let noise_of = (range.start + from) * n..(range.start + from + rows) * n;
                 if judge {
-                    let obs = rows_of(&w.obs, self.actor.inputs(), &piece);
+                    let obs = rows_of(&w.batch.obs, self.actor.inputs(), &piece);
                     let out = self.actor.forward(&self.params, obs, &mut w.tape);
                     w.sample.draw(cfg, out, &noise.now[noise_of.clone()], n);
                     w.sums.log_prob += sum(&w.sample.log_prob[..rows]);
                 }
-                let next_obs = rows_of(&w.next_obs, self.actor.inputs(), &piece);
+                let next_obs = rows_of(&w.batch.next_obs, self.actor.inputs(), &piece);
                 let out = self.actor.forward(&self.params, next_obs, &mut w.tape);
                 w.sample.draw(cfg, out, &noise.next[noise_of], n);
                 join(next_obs, &w.sample.action, n, rows, &mut w.critic.x);
                 self.critics.values(&self.critics.target, rows, which, &mut w.critic);
                 for i in 0..rows {
                     let next = smallest(&w.critic.q, which, i).1 - alpha * w.sample.log_prob[i];
-                    let goes_on = 1.0 - w.ends[from + i];
-                    w.wanted[i] = w.rewards[from + i] + gamma * goes_on * next;
+                    let goes_on = 1.0 - w.batch.ends[from + i];
+                    w.wanted[i] = w.batch.rewards[from + i] + gamma * goes_on * next;
                 }
-                let obs = rows_of(&w.obs, self.actor.inputs(), &piece);
-                join(obs, &w.actions[from * n..], n, rows, &mut w.critic.x);
+                let obs = rows_of(&w.batch.obs, self.actor.inputs(), &piece);
+                join(obs, &w.batch.actions[from * n..], n, rows, &mut w.critic.x);
                 self.critics.values(&self.critics.params, rows, &every, &mut w.critic);
                 let (loss, values) = self.critics.learn(&w.wanted[..rows], weight, &mut w.critic);
                 w.sums.critic_loss += loss;
@@ -649,7 +648,7 @@ impl Sac {
                 let (from, rows) = (piece.start, piece.len());
                 let noise_of = (range.start + from) * n..(range.start + from + rows) * n;
                 let noise = &noise.now[noise_of];
-                let obs = rows_of(&w.obs, dim, &piece);
+                let obs = rows_of(&w.batch.obs, dim, &piece);
                 let out = self.actor.forward(&self.params, obs, &mut w.tape);
                 w.sample.draw(cfg, out, noise, n);
                 join(obs, &w.sample.action, n, rows, &mut w.critic.x);
@@ -713,7 +712,7 @@ impl Sac {
             w.sums.log_prob = 0.0;
             for piece in pieces(range.len()) {
                 let rows = range.start + piece.start..range.start + piece.end;
-                let obs = rows_of(&w.obs, self.actor.inputs(), &piece);
+                let obs = rows_of(&w.batch.obs, self.actor.inputs(), &piece);
                 let out = self.actor.forward(&self.params, obs, &mut w.tape);
                 w.sample.draw(&self.cfg, out, &noise[rows.start * n..rows.end * n], n);
                 w.sums.log_prob += sum(&w.sample.log_prob[..rows.len()]);
@@ -730,39 +729,6 @@ impl Sac {
         let gradient = [-scale * off as f32];
         let lr = self.cfg.temperature_lr;
         self.alpha_adam.step(team, &mut self.log_alpha, &gradient, lr, 1.0);
-    }
-
-    /// Copies the drawn transitions of a shard into its own room.
-    fn gather(&self, drawn: &[u32], w: &mut Work) {
-        let (r, dim, n) = (&self.replay, self.replay.obs_dim, self.replay.action_dim);
-        for (i, at) in drawn.iter().enumerate() {
-            let at = *at as usize;
-            w.obs[i * dim..(i + 1) * dim].copy_from_slice(&r.obs[at * dim..(at + 1) * dim]);
-            let next = &r.next_obs[at * dim..(at + 1) * dim];
-            w.next_obs[i * dim..(i + 1) * dim].copy_from_slice(next);
-            w.actions[i * n..(i + 1) * n].copy_from_slice(&r.actions[at * n..(at + 1) * n]);
-            (w.rewards[i], w.ends[i]) = (r.rewards[at], r.ends[at]);
-        }
-        self.normalize(&mut w.obs[..drawn.len() * dim]);
-        self.normalize(&mut w.next_obs[..drawn.len() * dim]);
-    }
-}
-
-/// Rows in pieces of at most [`PIECE`].
-fn pieces(rows: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
-    (0..rows).step_by(PIECE).map(move |from| from..(from + PIECE).min(rows))
-}
-
-fn rows_of<'a>(values: &'a [f32], dim: usize, rows: &std::ops::Range<usize>) -> &'a [f32] {
-    &values[rows.start * dim..rows.end * dim]
-}
-
-/// Observations and actions side by side.
-fn join(obs: &[f32], actions: &[f32], n: usize, rows: usize, x: &mut [f32]) {
-    let dim = obs.len() / rows;
-    for (i, x) in x.chunks_exact_mut(dim + n).take(rows).enumerate() {
-        x[..dim].copy_from_slice(&obs[i * dim..(i + 1) * dim]);
-        x[dim..].copy_from_slice(&actions[i * n..(i + 1) * n]);
     }
 }
 
@@ -789,7 +755,7 @@ impl Agent for Sac {
             inputs: envs.inputs.clone(),
             net: self.actor.clone(),
             params: self.params.clone(),
-            log_std: None,
+            deviation: Deviation::OfState,
             moments: self.cfg.normalize_observations.then(|| (self.moments.clone(), f32::MAX)),
             squash: Squash::Tanh,
             low: envs.low.clone(),
@@ -866,3 +832,6 @@ struct Saved {
     adam_steps: [u64; 3],
     moments: Bits,
 }
+
+#[cfg(test)]
+mod tests;
