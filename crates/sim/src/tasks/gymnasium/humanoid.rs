@@ -8,7 +8,7 @@ use mujoco_rs::prelude::MjModel;
 use rand_chacha::ChaCha8Rng;
 
 use super::{
-    Scene, actions, coordinates, hold, load, numpy, observation, of_bodies, track, uniform_around,
+    Scene, actions, coordinates, hold_and_feel, load, numpy, observation, of_bodies, track, uniform_around,
 };
 use crate::SimError;
 use crate::mj::Data;
@@ -222,7 +222,7 @@ impl Task for Loaded {
 
     fn advance(&self, data: &mut Data, memory: &mut Memory, substeps: usize) {
         memory.values[0] = self.centre(data);
-        hold(data, &memory.action, substeps);
+        hold_and_feel(data, &memory.action, substeps);
     }
 
     fn rewards(&self, now: &Moment<'_>, out: &mut [f64]) {

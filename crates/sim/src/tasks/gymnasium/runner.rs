@@ -11,7 +11,7 @@ use mujoco_rs::prelude::MjModel;
 use rand_chacha::ChaCha8Rng;
 
 use super::{
-    Scene, actions, coordinates, hold, load, normal, numpy, observation, of_bodies, track,
+    Scene, actions, coordinates, hold, hold_and_feel, load, normal, numpy, observation, of_bodies, track,
     uniform_around,
 };
 use crate::SimError;
@@ -356,6 +356,7 @@ impl Task for Running {
 
     fn advance(&self, data: &mut Data, memory: &mut Memory, substeps: usize) {
         memory.values[0] = self.place(data);
+        let hold = if self.robot.contact.is_some() { hold_and_feel } else { hold };
         hold(data, &memory.action, substeps);
     }
 
