@@ -56,6 +56,14 @@ pub enum Command {
         #[command(flatten)]
         flags: RunFlags,
     },
+    /// Train what a recipe says, such as `recipes/ppo-half-cheetah.toml`; another name of `run`
+    Train {
+        /// The recipe file (TOML)
+        #[arg(value_name = "RECIPE")]
+        recipe: PathBuf,
+        #[command(flatten)]
+        flags: RunFlags,
+    },
     /// Look at, check, import and process datasets
     #[command(subcommand)]
     Data(DataCommand),

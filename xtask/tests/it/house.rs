@@ -9,6 +9,8 @@ const FFI: &[&str] = &[
     "crates/data/src/video/decode.rs",
     "crates/data/src/video/yuv.rs",
     "crates/learn/src/ops/gemm.rs",
+    "crates/learn/src/rl/kernels.rs",
+    "crates/learn/src/rl/team.rs",
     "crates/sim/src/mj.rs",
 ];
 
