@@ -41,7 +41,8 @@ unsafe extern "C" {
     fn mjb_deleteBatch(b: *mut c_void);
     fn mjb_nstate(b: *const c_void) -> c_int;
     fn mjb_stateComponent(b: *mut c_void, component: c_int, size: *mut c_int) -> *mut f64;
-    fn mjb_step(b: *mut c_void, ids: *const c_int, nid: c_int, nstep: c_int, stage: c_int) -> c_int;
+    fn mjb_step(b: *mut c_void, ids: *const c_int, nid: c_int, nstep: c_int, stage: c_int)
+    -> c_int;
 }
 
 /// MuJoCo's batch.

@@ -92,14 +92,6 @@ pub enum SimError {
         /// What is allowed.
         range: &'static str,
     },
-    /// The threads could not be started.
-    #[error("could not start {threads} simulation threads")]
-    StartThreads {
-        /// How many.
-        threads: usize,
-        /// Why.
-        source: rayon::ThreadPoolBuildError,
-    },
     /// A slice of the wrong length was handed over.
     #[error("{what} has {got} elements, expected {expected}")]
     WrongLength {
@@ -150,7 +142,6 @@ impl Hint for SimError {
                 Some("run `cargo xtask setup` to put the robot models in place anew".to_owned())
             }
             Self::AllocateEnv { .. } => Some("use fewer environments".to_owned()),
-            Self::StartThreads { .. } => Some("use fewer threads".to_owned()),
             Self::ActionNotFinite { .. } => Some(
                 "the policy's output is broken: look at its loss and its normalisation statistics"
                     .to_owned(),

@@ -198,10 +198,7 @@ fn parse(step: &Step) -> Result<(Head, RlPreset)> {
     preset.algorithm = match preset.algorithm {
         AlgorithmConfig::Ppo(_) => AlgorithmConfig::Ppo(step.with_params(algorithm).parse()?),
     };
-    preset
-        .algorithm
-        .check(&preset.run)
-        .map_err(|e| e.context(format!("step `{}`", step.name)))?;
+    preset.algorithm.check(&preset.run).map_err(|e| e.context(format!("step `{}`", step.name)))?;
     Ok((head, preset))
 }
 

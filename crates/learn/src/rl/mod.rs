@@ -17,7 +17,6 @@ mod optimizer;
 mod policy;
 mod ppo;
 mod run;
-mod team;
 
 pub use config::{AlgorithmConfig, RlConfig, RlPreset, rl_preset, rl_presets};
 pub use events::EVENTS_DIR;

@@ -22,9 +22,9 @@ use super::noise::{normals, shuffle, stream};
 use super::normalize::{Bits, Normalization, RewardScale, RunningMoments};
 use super::optimizer::{self, Adam};
 use super::policy::{ActorModel, Squash};
-use super::team::Team;
 use crate::act::check;
 use crate::error::Error;
+use embody_core::Team;
 
 /// How the learning rate goes over the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -779,8 +779,7 @@ fn outputs(
         return;
     }
     let size = if rows > 8 * PIECE { PIECE } else { 32 };
-    let pieces: Vec<_> =
-        x.chunks(size * k).zip(out.chunks_mut(size * n)).map(Mutex::new).collect();
+    let pieces: Vec<_> = x.chunks(size * k).zip(out.chunks_mut(size * n)).map(Mutex::new).collect();
     team.run(MAX_SHARDS.min(pieces.len()), &|task| {
         with(task, &mut |tape| {
             for piece in pieces.iter().skip(task).step_by(MAX_SHARDS) {

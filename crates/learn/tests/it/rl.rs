@@ -102,8 +102,7 @@ fn solves(algorithm: &AlgorithmConfig, cfg: &RlConfig, wanted: f64) {
     let mut policy = load_policy(&outcome.policy_dir, PolicyOptions::default()).unwrap();
     let cancel = CancelToken::default();
     let task = Task { progress: &NoProgress, cancel: &cancel };
-    let options =
-        embody_learn::EvalOptions { seeds: (1000..1030).collect(), ..Default::default() };
+    let options = embody_learn::EvalOptions { seeds: (1000..1030).collect(), ..Default::default() };
     let mut env = Pendulum::new(7, Autoreset::Disabled);
     let result = evaluate(&mut env, policy.as_mut(), &options, &mut |_| Ok(()), task).unwrap();
     assert!(result.mean_reward > wanted, "{} of {outcome:?}", result.mean_reward);

@@ -8,7 +8,8 @@ use mujoco_rs::prelude::MjModel;
 use rand_chacha::ChaCha8Rng;
 
 use super::{
-    Scene, actions, coordinates, hold_and_feel, load, numpy, observation, of_bodies, track, uniform_around,
+    Scene, actions, coordinates, hold_and_feel, load, numpy, observation, of_bodies, track,
+    uniform_around,
 };
 use crate::SimError;
 use crate::mj::Data;
