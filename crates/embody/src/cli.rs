@@ -608,6 +608,22 @@ pub enum BenchCommand {
         #[arg(long, default_value_t = 5.0)]
         seconds: f64,
     },
+    /// Stepping simulated tasks with random actions: environment steps per second
+    Sim {
+        /// The tasks
+        #[arg(default_values_t = ["Humanoid-v5", "Ant-v5", "HalfCheetah-v5"].map(String::from))]
+        tasks: Vec<String>,
+        /// Environments side by side
+        #[arg(long, default_value_t = 64)]
+        envs: usize,
+        /// Seconds of each of five rounds; the median counts
+        #[arg(long, default_value_t = 2.0)]
+        seconds: f64,
+        /// Measure envpool and Gymnasium's AsyncVectorEnv in turns with ours; installs them with pip
+        /// into an environment in the cache
+        #[arg(long)]
+        peers: bool,
+    },
     /// Opening a dataset of many frames and computing its statistics: seconds and memory
     Scale {
         /// Folder of the synthetic dataset; written where there is none, about 200 bytes a frame
