@@ -22,6 +22,12 @@ pub enum SimError {
         /// The task.
         task: String,
     },
+    /// A batch can't be put back to a saved state.
+    #[error("the saved state of the simulation can't be gone on from: {why}")]
+    Snapshot {
+        /// Why.
+        why: String,
+    },
     /// No camera of the task has this name.
     #[error("task `{task}` has no camera `{camera}`")]
     UnknownCamera {
@@ -149,6 +155,7 @@ impl Hint for SimError {
             Self::MissingObservation { .. } => {
                 Some("make the environment with privileged observations".to_owned())
             }
+            Self::Snapshot { .. } => Some("start the run anew".to_owned()),
             Self::NoExpert { .. }
             | Self::MissingElement { .. }
             | Self::BadOption { .. }

@@ -7,6 +7,7 @@
 //! observation. What follows an episode's end is `EnvOptions::autoreset`'s to say.
 
 mod slot;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 mod vectors;
@@ -490,6 +491,14 @@ impl VecEnv for SimEnv {
 
     fn diverged(&self) -> u64 {
         self.slots.iter().map(|slot| slot.divergences).sum()
+    }
+
+    fn snapshot(&self) -> Option<Vec<u8>> {
+        Some(self.save())
+    }
+
+    fn restore(&mut self, snapshot: &[u8]) -> Result<()> {
+        Ok(self.load(snapshot)?)
     }
 
     fn simulation(&self, env: usize) -> Option<SimulationRecord> {
