@@ -610,15 +610,32 @@ pub enum BenchCommand {
     },
     /// Reinforcement learning: PPO's steps and SAC's updates per second, beside what bounds them
     Rl {
-        /// A Python with torch, gymnasium, stable-baselines3 and sbx: measures them in turns with ours
-        #[arg(long, value_name = "PYTHON")]
-        python: Option<PathBuf>,
         /// Stretches of which the median counts
         #[arg(long, default_value_t = 5, value_name = "N")]
         samples: usize,
         /// Seconds of a stretch
         #[arg(long, default_value_t = 3.0)]
         seconds: f64,
+        /// Measure PyTorch, Stable-Baselines3 and SBX in turns with ours; installs them with pip into
+        /// an environment in the cache
+        #[arg(long)]
+        peers: bool,
+    },
+    /// Stepping simulated tasks with random actions: environment steps per second
+    Sim {
+        /// The tasks
+        #[arg(default_values_t = ["Humanoid-v5", "Ant-v5", "HalfCheetah-v5"].map(String::from))]
+        tasks: Vec<String>,
+        /// Environments side by side
+        #[arg(long, default_value_t = 64)]
+        envs: usize,
+        /// Seconds of each of five rounds; the median counts
+        #[arg(long, default_value_t = 2.0)]
+        seconds: f64,
+        /// Measure envpool and Gymnasium's AsyncVectorEnv in turns with ours; installs them with pip
+        /// into an environment in the cache
+        #[arg(long)]
+        peers: bool,
     },
     /// Opening a dataset of many frames and computing its statistics: seconds and memory
     Scale {

@@ -22,6 +22,12 @@ pub enum SimError {
         /// The task.
         task: String,
     },
+    /// A batch can't be put back to a saved state.
+    #[error("the saved state of the simulation can't be gone on from: {why}")]
+    Snapshot {
+        /// Why.
+        why: String,
+    },
     /// No camera of the task has this name.
     #[error("task `{task}` has no camera `{camera}`")]
     UnknownCamera {
@@ -92,14 +98,6 @@ pub enum SimError {
         /// What is allowed.
         range: &'static str,
     },
-    /// The threads could not be started.
-    #[error("could not start {threads} simulation threads")]
-    StartThreads {
-        /// How many.
-        threads: usize,
-        /// Why.
-        source: rayon::ThreadPoolBuildError,
-    },
     /// A slice of the wrong length was handed over.
     #[error("{what} has {got} elements, expected {expected}")]
     WrongLength {
@@ -150,7 +148,6 @@ impl Hint for SimError {
                 Some("run `cargo xtask setup` to put the robot models in place anew".to_owned())
             }
             Self::AllocateEnv { .. } => Some("use fewer environments".to_owned()),
-            Self::StartThreads { .. } => Some("use fewer threads".to_owned()),
             Self::ActionNotFinite { .. } => Some(
                 "the policy's output is broken: look at its loss and its normalisation statistics"
                     .to_owned(),
@@ -158,6 +155,7 @@ impl Hint for SimError {
             Self::MissingObservation { .. } => {
                 Some("make the environment with privileged observations".to_owned())
             }
+            Self::Snapshot { .. } => Some("start the run anew".to_owned()),
             Self::NoExpert { .. }
             | Self::MissingElement { .. }
             | Self::BadOption { .. }

@@ -200,10 +200,7 @@ fn parse(step: &Step) -> Result<(Head, RlPreset)> {
         AlgorithmConfig::Sac(_) => AlgorithmConfig::Sac(step.with_params(algorithm).parse()?),
         AlgorithmConfig::Td3(_) => AlgorithmConfig::Td3(step.with_params(algorithm).parse()?),
     };
-    preset
-        .algorithm
-        .check(&preset.run)
-        .map_err(|e| e.context(format!("step `{}`", step.name)))?;
+    preset.algorithm.check(&preset.run).map_err(|e| e.context(format!("step `{}`", step.name)))?;
     Ok((head, preset))
 }
 

@@ -8,8 +8,8 @@ use indexmap::IndexMap;
 
 use super::envs::Envs;
 use super::policy::ActorModel;
-use super::team::Team;
 use crate::error::Error;
+use embody_core::Team;
 
 /// A learner in the middle of its run.
 pub(crate) trait Agent {

@@ -4,12 +4,11 @@ use std::hint::black_box;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use embody_core::Result;
+use embody_core::{Result, Team};
 
 use super::agent::{Scalars, lock};
 use super::noise::{normals, stream};
 use super::sac::{Sac, SacConfig};
-use super::team::Team;
 use crate::ops::gemm::{Mat, matmul};
 
 /// Rows, inner and outer size of the products by which the ceiling is measured: large enough that
@@ -23,7 +22,8 @@ pub fn sac_flop_per_update(cfg: &SacConfig, obs_dim: usize, action_dim: usize) -
         let products: Vec<f64> = sizes.windows(2).map(|p| (p[0] * p[1]) as f64).collect();
         (products.iter().sum(), products[0])
     };
-    let (actor, actor_first) = layers(&[&[obs_dim], &cfg.actor_hidden[..], &[2 * action_dim]].concat());
+    let (actor, actor_first) =
+        layers(&[&[obs_dim], &cfg.actor_hidden[..], &[2 * action_dim]].concat());
     let inputs = obs_dim + action_dim;
     let (critic, critic_first) = layers(&[&[inputs], &cfg.critic_hidden[..], &[1]].concat());
     let (count, targets) = (cfg.critics as f64, cfg.critics_in_target as f64);
@@ -73,8 +73,7 @@ pub fn sgemm_flop_per_second(threads: usize, samples: usize, time: Duration) -> 
     let mut operands = vec![0.0; 2 * PRODUCT * PRODUCT];
     normals(&mut stream(0, "bench/products", 0), &mut operands);
     let (a, b) = operands.split_at(PRODUCT * PRODUCT);
-    let room: Vec<_> =
-        (0..threads).map(|_| Mutex::new(vec![0.0f32; PRODUCT * PRODUCT])).collect();
+    let room: Vec<_> = (0..threads).map(|_| Mutex::new(vec![0.0f32; PRODUCT * PRODUCT])).collect();
     let n = PRODUCT;
     let product = || {
         team.run(threads, &|i| {

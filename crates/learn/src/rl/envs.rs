@@ -149,8 +149,10 @@ impl<'e> Envs<'e> {
 
     /// One step with `actions [num, action_dim]`, clipped to the task's bounds.
     pub fn step(&mut self, actions: &[f32]) -> Result<()> {
-        for (clipped, actions) in
-            self.clipped.chunks_exact_mut(self.action_dim).zip(actions.chunks_exact(self.action_dim))
+        for (clipped, actions) in self
+            .clipped
+            .chunks_exact_mut(self.action_dim)
+            .zip(actions.chunks_exact(self.action_dim))
         {
             for (j, (c, a)) in clipped.iter_mut().zip(actions).enumerate() {
                 *c = a.max(self.low[j]).min(self.high[j]);

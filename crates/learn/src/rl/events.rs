@@ -30,7 +30,8 @@ impl Events {
         fs::create_dir_all(&dir).at("create folder", &dir)?;
         let path = dir.join("events.out.tfevents.0.embody");
         let mut options = OpenOptions::new();
-        let file = options.create(true).truncate(false).write(true).open(&path).at("open", &path)?;
+        let file =
+            options.create(true).truncate(false).write(true).open(&path).at("open", &path)?;
         let on_disk = file.metadata().at("look at", &path)?.len();
         let len = if on_disk >= keep { keep } else { 0 };
         file.set_len(len).at("cut", &path)?;

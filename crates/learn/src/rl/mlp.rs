@@ -250,7 +250,16 @@ impl Mlp {
             }
             kernels::add_rows(d, &mut grads[l.bias..l.bias + n]);
             let input = if i == 0 { x } else { &tape.layers[i - 1].out[..rows * k] };
-            matmul((k, rows, n), grads, l.weight, n, Mat::new(input, k).t(), Mat::new(d, n), 1.0, 1.0);
+            matmul(
+                (k, rows, n),
+                grads,
+                l.weight,
+                n,
+                Mat::new(input, k).t(),
+                Mat::new(d, n),
+                1.0,
+                1.0,
+            );
             let w = &params[l.weight..l.weight + k * n];
             let down = match (i, dx.as_deref_mut()) {
                 (0, None) => return,
@@ -286,7 +295,12 @@ impl Mlp {
                     let gamma = &params[norm..norm + n];
                     let (mut unused, mut unused_too) = (vec![0.0; n], vec![0.0; n]);
                     kernels::layer_norm_backward(
-                        d, gamma, hat, inverse, &mut unused, &mut unused_too,
+                        d,
+                        gamma,
+                        hat,
+                        inverse,
+                        &mut unused,
+                        &mut unused_too,
                     );
                 }
             }

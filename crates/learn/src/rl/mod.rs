@@ -22,7 +22,6 @@ mod replay;
 mod run;
 mod sac;
 mod td3;
-mod team;
 
 pub use bench::{sac_flop_per_update, sac_updates_per_second, sgemm_flop_per_second};
 pub use config::{AlgorithmConfig, RlConfig, RlPreset, rl_preset, rl_presets};

@@ -75,9 +75,8 @@ impl RunningMoments {
                 _ => column().map(|v| (v - mean) * (v - mean)).sum::<f64>() / batch,
             };
             let delta = mean - self.mean[j];
-            let squares = self.var[j] * self.count
-                + var * batch
-                + delta * delta * self.count * batch / total;
+            let squares =
+                self.var[j] * self.count + var * batch + delta * delta * self.count * batch / total;
             self.mean[j] += delta * batch / total;
             self.var[j] = squares / total;
         }

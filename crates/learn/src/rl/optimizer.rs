@@ -6,7 +6,7 @@
 use std::sync::Mutex;
 
 use super::kernels::{self, AdamStep};
-use super::team::Team;
+use embody_core::Team;
 
 /// Parameters per task.
 const CUT: usize = 16_384;
@@ -140,7 +140,8 @@ mod tests {
                 m = 0.9 * m + 0.1 * g;
                 v = 0.999 * v + 0.001 * g * g;
                 let t = t as i32 + 1;
-                let (mh, vh): (f64, f64) = (m / (1.0 - 0.9f64.powi(t)), v / (1.0 - 0.999f64.powi(t)));
+                let (mh, vh): (f64, f64) =
+                    (m / (1.0 - 0.9f64.powi(t)), v / (1.0 - 0.999f64.powi(t)));
                 w = w * (1.0 - 1e-2 * 0.01) - 1e-2 * mh / (vh.sqrt() + 1e-5);
             }
             assert!((f64::from(results[0][i]) - w).abs() < 1e-5, "{i}: {} {w}", results[0][i]);

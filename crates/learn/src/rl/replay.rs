@@ -201,8 +201,14 @@ mod tests {
         memory.write(&mut bytes).expect("write");
         let mut back = Replay::new(3, 2, 1);
         back.read(&mut bytes.as_slice()).expect("read");
-        assert_eq!((back.len, back.at, back.obs, back.next_obs), (2, 2, memory.obs, memory.next_obs));
-        assert_eq!((back.actions, back.rewards, back.ends), (memory.actions, memory.rewards, memory.ends));
+        assert_eq!(
+            (back.len, back.at, back.obs, back.next_obs),
+            (2, 2, memory.obs, memory.next_obs)
+        );
+        assert_eq!(
+            (back.actions, back.rewards, back.ends),
+            (memory.actions, memory.rewards, memory.ends)
+        );
         assert!(Replay::new(1, 2, 1).read(&mut bytes.as_slice()).is_err());
         assert!(Replay::new(3, 2, 1).read(&mut &bytes[..20]).is_err());
     }

@@ -30,12 +30,12 @@ use super::policy::ActorModel;
 use super::ppo::Ppo;
 use super::sac::Sac;
 use super::td3::Td3;
-use super::team::Team;
 use crate::act::check;
 use crate::checkpoint;
 use crate::error::Error;
 use crate::evaluate::{EvalOptions, EvalResult, evaluate};
 use crate::train::{Lines, METRICS_FILE, POLICY_DIR};
+use embody_core::Team;
 
 const TIMING_FILE: &str = "timing.jsonl";
 const LAST_DIR: &str = "last";

@@ -168,9 +168,7 @@ impl VecEnv for Pendulum {
     }
 
     fn snapshot(&self) -> Option<Vec<u8>> {
-        let words = |c: &Cell| {
-            [c.angle.to_bits(), c.speed.to_bits(), c.steps, c.seed, c.automatic]
-        };
+        let words = |c: &Cell| [c.angle.to_bits(), c.speed.to_bits(), c.steps, c.seed, c.automatic];
         let bytes = self.cells.iter().flat_map(words).flat_map(u64::to_le_bytes).collect();
         self.remembers.then_some(bytes)
     }

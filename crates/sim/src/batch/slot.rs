@@ -33,7 +33,7 @@ pub(super) struct Slot {
     pub look: Look,
     pub shadow: ShadowMap,
     /// Control steps in a row for which the goal condition held.
-    held: u32,
+    pub held: u32,
     /// Whether physics went wrong in this episode, and in how many so far.
     pub diverged: bool,
     pub divergences: u64,
@@ -43,6 +43,8 @@ pub(super) struct Slot {
     /// Contribution of each reward term to the last reward.
     pub rewards: Vec<f64>,
     pub start: EpisodeStart,
+    /// The seed that the episode was drawn from; `None` where it began in a given state.
+    pub drawn: Option<u64>,
     /// Seed of the last `reset`, and how many episodes have begun by themselves since.
     pub seed: u64,
     pub automatic: u64,
@@ -71,6 +73,7 @@ impl Slot {
             outcome: Outcome::default(),
             rewards: vec![0.0; description.rewards.len()],
             start: EpisodeStart::default(),
+            drawn: None,
             seed: 0,
             automatic: 0,
             trajectory: HashStream::default(),
@@ -99,6 +102,7 @@ impl Slot {
         self.data.qvel_mut().copy_from_slice(&start.qvel);
         self.data.ctrl_mut().copy_from_slice(&start.ctrl);
         self.start.clone_from(start);
+        self.drawn = None;
         self.begun(task);
         Ok(())
     }
@@ -116,6 +120,7 @@ impl Slot {
         self.start.ctrl.clear();
         self.start.ctrl.extend_from_slice(self.data.ctrl());
         self.start.appearance = None;
+        self.drawn = Some(seed);
         self.begun(task);
         self.look.clone_from(&scene.look);
         if randomize_look {

@@ -227,7 +227,8 @@ pub(crate) trait Task: Send + Sync {
     /// Varies colours and light for an episode; `look` holds the model's own.
     fn randomize_look(&self, _look: &mut Look, _rng: &mut ChaCha8Rng) {}
     /// One control step of physics under `memory.action`, of `substeps` physics steps; returns early
-    /// where [`mj::has_diverged`](crate::mj::has_diverged).
+    /// where [`mj::has_diverged`](crate::mj::has_diverged). Goes by MuJoCo's integration state and
+    /// the memory alone, not by what the last step left computed: a saved state has nothing else.
     fn advance(&self, data: &mut Data, memory: &mut Memory, substeps: usize);
     /// Contribution of each reward term, weight included, in the description's order.
     fn rewards(&self, now: &Moment<'_>, out: &mut [f64]);

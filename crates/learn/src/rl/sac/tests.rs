@@ -35,7 +35,8 @@ fn agrees_with_torch(cfg: &SacConfig, which: &[usize]) {
     for k in 0..updates {
         let draw = |i: u64| random(100 + 3 * k + i, rows * n, 1.0);
         let noise = Noise { next: draw(0), now: draw(1), fresh: draw(2) };
-        for (name, values) in [("next", &noise.next), ("now", &noise.now), ("fresh", &noise.fresh)] {
+        for (name, values) in [("next", &noise.next), ("now", &noise.now), ("fresh", &noise.fresh)]
+        {
             vectors.push((format!("{name}.{k}"), values.clone()));
         }
         let sums = sac.learn_critics(&team, &drawn, which, &noise).expect("finite");

@@ -8,7 +8,8 @@ use mujoco_rs::prelude::MjModel;
 use rand_chacha::ChaCha8Rng;
 
 use super::{
-    Scene, actions, coordinates, hold, load, numpy, observation, of_bodies, track, uniform_around,
+    Scene, actions, coordinates, hold_and_feel, load, numpy, observation, of_bodies, track,
+    uniform_around,
 };
 use crate::SimError;
 use crate::mj::Data;
@@ -220,9 +221,16 @@ impl Task for Loaded {
         uniform_around(data.qvel_mut(), std::iter::repeat(0.0), NOISE, rng);
     }
 
-    fn advance(&self, data: &mut Data, memory: &mut Memory, substeps: usize) {
+    fn begun(&self, data: &mut Data, memory: &mut Memory) {
         memory.values[0] = self.centre(data);
-        hold(data, &memory.action, substeps);
+    }
+
+    fn end_of_step(&self, data: &mut Data, memory: &mut Memory) {
+        memory.values[0] = self.centre(data);
+    }
+
+    fn advance(&self, data: &mut Data, memory: &mut Memory, substeps: usize) {
+        hold_and_feel(data, &memory.action, substeps);
     }
 
     fn rewards(&self, now: &Moment<'_>, out: &mut [f64]) {

@@ -66,7 +66,7 @@ fn load(id: &str, asset_dir: &Path, file: &str, viewpoint: Viewpoint) -> Result<
     Ok(Scene { model: Arc::new(model), hash, camera, qpos })
 }
 
-/// One control step: the action is held, then forces on bodies are computed (`mj_rnePostConstraint`).
+/// One control step: the action is held.
 fn hold(data: &mut Data, action: &[f32], substeps: usize) {
     for (ctrl, action) in data.ctrl_mut().iter_mut().zip(action) {
         *ctrl = f64::from(*action);
@@ -77,6 +77,11 @@ fn hold(data: &mut Data, action: &[f32], substeps: usize) {
             return;
         }
     }
+}
+
+/// The same, and the forces on bodies (`mj_rnePostConstraint`).
+fn hold_and_feel(data: &mut Data, action: &[f32], substeps: usize) {
+    hold(data, action, substeps);
     data.rne_post_constraint();
 }
 

@@ -11,8 +11,8 @@ use mujoco_rs::prelude::MjModel;
 use rand_chacha::ChaCha8Rng;
 
 use super::{
-    Scene, actions, coordinates, hold, load, normal, numpy, observation, of_bodies, track,
-    uniform_around,
+    Scene, actions, coordinates, hold, hold_and_feel, load, normal, numpy, observation, of_bodies,
+    track, uniform_around,
 };
 use crate::SimError;
 use crate::mj::Data;
@@ -354,8 +354,16 @@ impl Task for Running {
         }
     }
 
-    fn advance(&self, data: &mut Data, memory: &mut Memory, substeps: usize) {
+    fn begun(&self, data: &mut Data, memory: &mut Memory) {
         memory.values[0] = self.place(data);
+    }
+
+    fn end_of_step(&self, data: &mut Data, memory: &mut Memory) {
+        memory.values[0] = self.place(data);
+    }
+
+    fn advance(&self, data: &mut Data, memory: &mut Memory, substeps: usize) {
+        let hold = if self.robot.contact.is_some() { hold_and_feel } else { hold };
         hold(data, &memory.action, substeps);
     }
 

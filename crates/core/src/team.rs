@@ -1,4 +1,5 @@
-//! A team of threads for work of tens of microseconds: one minibatch of a small network.
+//! A team of threads for work of tens of microseconds: one minibatch of a small network, one step of
+//! a batch of environments.
 //!
 //! Starting an operating-system thread, or waking one that sleeps, costs as much as the work itself;
 //! so idle members spin for a moment before they sleep. Which member does a task is left to chance:
@@ -33,7 +34,7 @@ struct Shared {
 }
 
 /// Threads that wait for work; the caller's own is one of them.
-pub(crate) struct Team {
+pub struct Team {
     shared: Arc<Shared>,
     members: Vec<JoinHandle<()>>,
 }
@@ -42,8 +43,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+impl std::fmt::Debug for Team {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Team").field("threads", &self.threads()).finish()
+    }
+}
+
 impl Team {
-    /// A team of `threads`; 0 for one per core.
+    /// A team of `threads`, the caller's included; 0 for one per core.
     pub fn new(threads: usize) -> Self {
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let threads = if threads == 0 { cores() } else { threads };
@@ -52,14 +59,45 @@ impl Team {
         let members = (1..threads)
             .filter_map(|i| {
                 let shared = Arc::clone(&shared);
-                let name = format!("learn-{i}");
+                let name = format!("embody-{i}");
                 std::thread::Builder::new().name(name).spawn(move || shared.serve()).ok()
             })
             .collect();
         Self { shared, members }
     }
 
+    /// How many threads there are, the caller's included.
+    pub fn threads(&self) -> usize {
+        self.members.len() + 1
+    }
+
+    /// Calls `task` with every item and its index, each once, and returns when all are done.
+    ///
+    /// # Panics
+    /// When a task does.
+    pub fn each<T: Send>(&self, items: &mut [T], task: impl Fn(usize, &mut T) + Sync) {
+        struct Items<T>(*mut T);
+        // SAFETY: members get the pointer only to reach items that no other one reaches; `T: Send`
+        // lets an item be used by another thread.
+        unsafe impl<T: Send> Sync for Items<T> {}
+        impl<T> Items<T> {
+            fn at(&self, i: usize) -> *mut T {
+                self.0.wrapping_add(i)
+            }
+        }
+        let count = items.len();
+        let items = Items(items.as_mut_ptr());
+        self.run(count, &|i| {
+            // SAFETY: `run` gives every number below `count` to one member only and returns when
+            // all are done, so this is the only reference to the item, inside the slice's borrow.
+            task(i, unsafe { &mut *items.at(i) });
+        });
+    }
+
     /// Calls `task` with every number below `count`, each once, and returns when all are done.
+    ///
+    /// # Panics
+    /// When a task does.
     pub fn run(&self, count: usize, task: &(dyn Fn(usize) + Sync)) {
         if self.members.is_empty() || count <= 1 {
             (0..count).for_each(task);
@@ -182,6 +220,15 @@ mod tests {
                     assert!(hits.iter().all(|h| h.load(Ordering::Relaxed) == 1));
                 }
             }
+        }
+    }
+
+    #[test]
+    fn every_item_is_met_once() {
+        for threads in [1, 3] {
+            let mut items: Vec<usize> = vec![0; 100];
+            Team::new(threads).each(&mut items, |i, item| *item += i + 1);
+            assert!(items.iter().enumerate().all(|(i, item)| *item == i + 1));
         }
     }
 
