@@ -624,6 +624,18 @@ pub enum BenchCommand {
         #[arg(long)]
         peers: bool,
     },
+    /// Reinforcement learning: PPO's steps and SAC's updates per second, beside what bounds them
+    Rl {
+        /// A Python with torch, gymnasium, stable-baselines3 and sbx: measures them in turns with ours
+        #[arg(long, value_name = "PYTHON")]
+        python: Option<PathBuf>,
+        /// Stretches of which the median counts
+        #[arg(long, default_value_t = 5, value_name = "N")]
+        samples: usize,
+        /// Seconds of a stretch
+        #[arg(long, default_value_t = 3.0)]
+        seconds: f64,
+    },
     /// Opening a dataset of many frames and computing its statistics: seconds and memory
     Scale {
         /// Folder of the synthetic dataset; written where there is none, about 200 bytes a frame

@@ -21,7 +21,7 @@ use super::mlp::{Init, Mlp, PIECE, Tape};
 use super::noise::{normals, shuffle, stream};
 use super::normalize::{Bits, Normalization, RewardScale, RunningMoments};
 use super::optimizer::{self, Adam};
-use super::policy::{ActorModel, Squash};
+use super::policy::{ActorModel, Deviation, Squash};
 use crate::act::check;
 use crate::error::Error;
 use embody_core::Team;
@@ -837,7 +837,7 @@ impl Agent for Ppo {
             inputs: envs.inputs.clone(),
             net: self.actor.clone(),
             params: self.params[..self.actor.len()].to_vec(),
-            log_std: Some(self.params[self.actor.len()..split].to_vec()),
+            deviation: Deviation::Learned(self.params[self.actor.len()..split].to_vec()),
             moments: match self.cfg.normalize_observations {
                 Normalization::Off => None,
                 _ => Some((self.observation_moments.clone(), self.cfg.clip_observations as f32)),

@@ -4,7 +4,7 @@
 //! OUT/metrics.jsonl          step, episodes, episode_return, losses, …: reproducible
 //! OUT/timing.jsonl           step, steps_per_s, elapsed_s: not reproducible, by nature
 //! OUT/tensorboard/           the same numbers as TensorBoard's event files
-//! OUT/checkpoints/000200000/ agent.json, agent.safetensors, environments.bin
+//! OUT/checkpoints/000200000/ agent.json, agent.safetensors, memory.bin, environments.bin
 //! OUT/best/                  the best policy so far
 //! OUT/policy/                the best policy by evaluation (the last one without), once done
 //! OUT/last/                  the last policy, once done
@@ -12,6 +12,7 @@
 //! ```
 
 use std::fs;
+use std::io::{BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -27,6 +28,8 @@ use super::envs::{Envs, SavedEnvs};
 use super::events::Events;
 use super::policy::ActorModel;
 use super::ppo::Ppo;
+use super::sac::Sac;
+use super::td3::Td3;
 use crate::act::check;
 use crate::checkpoint;
 use crate::error::Error;
@@ -41,6 +44,7 @@ const DONE_FILE: &str = "training.json";
 const AGENT_JSON: &str = "agent.json";
 const AGENT_TENSORS: &str = "agent.safetensors";
 const ENVIRONMENTS: &str = "environments.bin";
+const MEMORY: &str = "memory.bin";
 /// Changes whenever what a run computes changes.
 const VERSION: u32 = 1;
 
@@ -164,6 +168,8 @@ pub fn train_rl(
     let mut envs = Envs::start(env, &cfg.inputs, cfg.seed)?;
     let mut agent: Box<dyn Agent> = match algorithm {
         AlgorithmConfig::Ppo(ppo) => Box::new(Ppo::new(ppo, &envs, cfg.seed, cfg.steps)?),
+        AlgorithmConfig::Sac(sac) => Box::new(Sac::new(sac, &envs, cfg.seed)?),
+        AlgorithmConfig::Td3(td3) => Box::new(Td3::new(td3, &envs, cfg.seed)?),
     };
     let restored = restore(out_dir, &hash, &mut envs, agent.as_mut(), task)?;
     let resumed_from = restored.as_ref().map(|(at, _)| at.step);
@@ -371,6 +377,9 @@ fn save(
     let (snapshot, saved_envs) = envs.save();
     let tensors: Vec<_> = state.vectors.into_iter().map(|(n, v)| (n, vec![v.len()], v)).collect();
     checkpoint::write_tensors(&dir.path().join(AGENT_TENSORS), &tensors)?;
+    let path = dir.path().join(MEMORY);
+    let mut memory = BufWriter::new(fs::File::create(&path).at("create", &path)?);
+    agent.write_memory(&mut memory).and_then(|()| memory.flush()).at("write", &path)?;
     if let Some(snapshot) = snapshot {
         let path = dir.path().join(ENVIRONMENTS);
         fs::write(&path, snapshot).at("write", &path)?;
@@ -407,6 +416,9 @@ fn restore(
     }
     let vectors = checkpoint::read_all_vectors(&dir.join(AGENT_TENSORS))?;
     agent.restore(AgentState { small: file.agent, vectors })?;
+    let path = dir.join(MEMORY);
+    let mut memory = BufReader::new(fs::File::open(&path).at("open", &path)?);
+    agent.read_memory(&mut memory).at("read", &path)?;
     let path = dir.join(ENVIRONMENTS);
     if path.exists() {
         let snapshot = fs::read(&path).at("read", &path)?;

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use embody_core::{Autoreset, CancelToken, NoProgress, Progress, ProgressEvent, Task};
 use embody_learn::{
-    AlgorithmConfig, PolicyOptions, PpoConfig, RlConfig, RlOutcome, Truncation, evaluate,
-    load_policy, rl_preset, rl_presets, train_rl,
+    AlgorithmConfig, PolicyOptions, PpoConfig, RlConfig, RlOutcome, SacConfig, StdRange, Td3Config,
+    TemperatureUpdate, Truncation, evaluate, load_policy, rl_preset, rl_presets, train_rl,
 };
 
 use crate::pendulum::{Pendulum, STEPS};
@@ -20,6 +20,38 @@ fn ppo() -> AlgorithmConfig {
         truncation: Truncation::BootstrapFinal,
         ..PpoConfig::cleanrl()
     })
+}
+
+fn sac() -> AlgorithmConfig {
+    AlgorithmConfig::Sac(SacConfig {
+        buffer_size: 20_000,
+        learning_starts: 1_000,
+        batch_size: 128,
+        updates_per_step: 4,
+        actor_lr: 1e-3,
+        actor_hidden: vec![64, 64],
+        critic_hidden: vec![64, 64],
+        ..SacConfig::cleanrl()
+    })
+}
+
+fn td3() -> AlgorithmConfig {
+    AlgorithmConfig::Td3(Td3Config {
+        buffer_size: 20_000,
+        learning_starts: 1_000,
+        batch_size: 128,
+        updates_per_step: 4,
+        actor_lr: 1e-3,
+        critic_lr: 1e-3,
+        actor_hidden: vec![64, 64],
+        critic_hidden: vec![64, 64],
+        ..Td3Config::cleanrl()
+    })
+}
+
+/// Off-policy learning steps fewer environments at a time.
+fn few(steps: u64) -> RlConfig {
+    RlConfig { num_envs: 4, log_every: 500, checkpoint_every: 1_000, ..config(steps) }
 }
 
 fn config(steps: u64) -> RlConfig {
@@ -124,6 +156,46 @@ fn ppo_is_the_same_on_any_number_of_threads() {
     let large = AlgorithmConfig::Ppo(PpoConfig { minibatches: 4, ..PpoConfig::rsl_rl() });
     threads_change_nothing(&ppo(), &config(8_192));
     threads_change_nothing(&large, &RlConfig { num_envs: 48, ..config(8_192) });
+}
+
+#[test]
+fn sac_swings_the_pendulum_up() {
+    solves(&sac(), &few(12_000), -200.0);
+}
+
+#[test]
+fn sac_with_many_critics_swings_the_pendulum_up() {
+    let AlgorithmConfig::Sac(base) = sac() else { unreachable!() };
+    let many = SacConfig {
+        critics: 5,
+        critic_layer_norm: true,
+        temperature: TemperatureUpdate::BeforeCritics,
+        std_range: StdRange::Clamp,
+        actions_in_units: false,
+        normalize_observations: true,
+        actor_climbs_mean: true,
+        policy_delay: 4,
+        policy_updates: 1,
+        ..base
+    };
+    solves(&AlgorithmConfig::Sac(many), &few(12_000), -200.0);
+}
+
+#[test]
+fn td3_swings_the_pendulum_up() {
+    solves(&td3(), &few(12_000), -200.0);
+}
+
+#[test]
+fn sac_and_td3_interrupted_give_the_same_weights() {
+    broken_equals_whole(&sac(), &few(4_000), 2_100);
+    broken_equals_whole(&td3(), &few(4_000), 2_100);
+}
+
+#[test]
+fn sac_and_td3_are_the_same_on_any_number_of_threads() {
+    threads_change_nothing(&sac(), &few(2_000));
+    threads_change_nothing(&td3(), &few(2_000));
 }
 
 #[test]
