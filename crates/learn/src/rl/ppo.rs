@@ -1,8 +1,8 @@
 //! Proximal policy optimisation: Schulman et al. 2017, <https://arxiv.org/abs/1707.06347>, with
 //! generalised advantages, <https://arxiv.org/abs/1506.02438>.
 //!
-//! The algorithm, top to bottom: [`Ppo::advance`] (a rollout, the advantages, some epochs of
-//! minibatches) is at the end, each part above it; settings and presets are in [`config`]. The switches are those in which CleanRL's
+//! The algorithm, top to bottom: a rollout, the advantages, some epochs of minibatches, a minibatch;
+//! settings and presets are in [`config`]. The switches are those in which CleanRL's
 //! `ppo_continuous_action`, Stable-Baselines3 and rsl_rl differ; the details are listed in
 //! <https://iclr-blog-track.github.io/2022/03/25/ppo-implementation-details/>.
 //!
@@ -11,7 +11,7 @@
 
 use std::sync::Mutex;
 
-use embody_core::Result;
+use embody_core::{Result, Team};
 use serde::{Deserialize, Serialize};
 
 use super::agent::{Agent, AgentState, Scalars, bad_state, lock};
@@ -22,7 +22,6 @@ use super::normalize::{Bits, Normalization, RewardScale, RunningMoments};
 use super::optimizer::{self, Adam};
 use super::policy::{ActorModel, Deviation, Squash};
 use crate::error::Error;
-use embody_core::Team;
 
 mod config;
 
