@@ -22,6 +22,13 @@ pub enum SimError {
         /// The task.
         task: String,
     },
+    /// MuJoCo's own renderer can't draw.
+    #[cfg(feature = "egl")]
+    #[error("MuJoCo's renderer can't draw: {why}")]
+    Egl {
+        /// What it says.
+        why: String,
+    },
     /// A batch can't be put back to a saved state.
     #[error("the saved state of the simulation can't be gone on from: {why}")]
     Snapshot {
@@ -155,6 +162,12 @@ impl Hint for SimError {
             Self::MissingObservation { .. } => {
                 Some("make the environment with privileged observations".to_owned())
             }
+            #[cfg(feature = "egl")]
+            Self::Egl { .. } => Some(
+                "it needs libEGL and an OpenGL driver (Debian: libegl1, libgl1-mesa-dri); the \
+                 renderer of our own needs neither"
+                    .to_owned(),
+            ),
             Self::Snapshot { .. } => Some("start the run anew".to_owned()),
             Self::NoExpert { .. }
             | Self::MissingElement { .. }

@@ -251,6 +251,18 @@ impl SimEnv {
         &self.slots[env].data
     }
 
+    /// The same, for a renderer that needs it so.
+    #[cfg(feature = "egl")]
+    pub(crate) fn data_mut(&mut self, env: usize) -> &mut Data {
+        &mut self.slots[env].data
+    }
+
+    /// MuJoCo's id of a camera, for an environment of the batch.
+    #[cfg(feature = "egl")]
+    pub(crate) fn camera_id(&self, env: usize, camera: &str) -> Result<usize> {
+        Ok(self.view(env, camera, (8, 8))?.camera)
+    }
+
     /// Whether physics of an environment went wrong in this episode.
     pub(crate) fn has_diverged(&self, env: usize) -> bool {
         self.slots[env].diverged

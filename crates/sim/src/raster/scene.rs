@@ -13,7 +13,7 @@ use mujoco_rs::prelude::{MjModel, MjtGeomBase, MjtLightType, MjtTexture, MjtText
 use super::math::{Mat3, Vec3, to_mat3, to_vec3};
 use super::mesh::Mesh;
 use super::primitives;
-use super::texture::Texture;
+use super::texture::{Skybox, Texture};
 use crate::mj::Data;
 
 /// Planes without a size reach this far, metres.
@@ -26,6 +26,8 @@ pub(crate) struct Scene {
     pub meshes: Vec<Mesh>,
     pub items: Vec<Item>,
     pub textures: Vec<Texture>,
+    /// The model's own sky.
+    pub skybox: Option<Skybox>,
     /// Vertical field of view by camera id, radians.
     pub fovy: Vec<f32>,
     pub lights: Vec<Light>,
@@ -216,6 +218,7 @@ impl Scene {
             meshes,
             items,
             textures: (0..model.ntex() as usize).map(|id| texture(model, id)).collect(),
+            skybox: skybox(model),
             fovy: model.cam_fovy().iter().map(|f| (*f as f32).to_radians()).collect(),
             lights,
             headlight: LightColor {
@@ -319,12 +322,25 @@ fn material(model: &MjModel, geom: usize) -> Material {
     }
 }
 
-fn texture(model: &MjModel, id: usize) -> Texture {
+fn skybox(model: &MjModel) -> Option<Skybox> {
+    let kinds = model.tex_type();
+    let id = kinds.iter().position(|kind| *kind == MjtTexture::mjTEXTURE_SKYBOX)?;
+    let (width, _, channels, data) = texels(model, id);
+    Skybox::new(width, channels, data?)
+}
+
+/// Width, height, channels and bytes of a texture, where it has some.
+fn texels(model: &MjModel, id: usize) -> (usize, usize, usize, Option<&[u8]>) {
     let (width, height) = (model.tex_width()[id] as usize, model.tex_height()[id] as usize);
     let channels = model.tex_nchannel()[id] as usize;
     let data = usize::try_from(model.tex_adr()[id])
         .ok()
         .and_then(|start| model.tex_data().get(start..start + width * height * channels));
+    (width, height, channels, data)
+}
+
+fn texture(model: &MjModel, id: usize) -> Texture {
+    let (width, height, channels, data) = texels(model, id);
     match data {
         Some(data) => Texture::new(width, height, channels, data),
         // A texture kept by reference in a file: drawn white.

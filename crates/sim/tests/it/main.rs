@@ -4,6 +4,8 @@
 
 mod bad_input;
 mod determinism;
+#[cfg(feature = "egl")]
+mod egl;
 mod gymnasium;
 mod pick_lift;
 mod variation;
