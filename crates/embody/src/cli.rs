@@ -608,6 +608,19 @@ pub enum BenchCommand {
         #[arg(long, default_value_t = 5.0)]
         seconds: f64,
     },
+    /// Reinforcement learning: PPO's steps and SAC's updates per second, beside what bounds them
+    Rl {
+        /// Stretches of which the median counts
+        #[arg(long, default_value_t = 5, value_name = "N")]
+        samples: usize,
+        /// Seconds of a stretch
+        #[arg(long, default_value_t = 3.0)]
+        seconds: f64,
+        /// Measure PyTorch, Stable-Baselines3 and SBX in turns with ours; installs them with pip into
+        /// an environment in the cache
+        #[arg(long)]
+        peers: bool,
+    },
     /// Stepping simulated tasks with random actions: environment steps per second
     Sim {
         /// The tasks
@@ -623,18 +636,6 @@ pub enum BenchCommand {
         /// into an environment in the cache
         #[arg(long)]
         peers: bool,
-    },
-    /// Reinforcement learning: PPO's steps and SAC's updates per second, beside what bounds them
-    Rl {
-        /// A Python with torch, gymnasium, stable-baselines3 and sbx: measures them in turns with ours
-        #[arg(long, value_name = "PYTHON")]
-        python: Option<PathBuf>,
-        /// Stretches of which the median counts
-        #[arg(long, default_value_t = 5, value_name = "N")]
-        samples: usize,
-        /// Seconds of a stretch
-        #[arg(long, default_value_t = 3.0)]
-        seconds: f64,
     },
     /// Opening a dataset of many frames and computing its statistics: seconds and memory
     Scale {

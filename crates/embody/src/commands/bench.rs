@@ -35,8 +35,8 @@ const STD: [f32; 3] = [0.229, 0.224, 0.225];
 pub fn run(app: &App<'_>, command: &BenchCommand) -> Result<()> {
     let (path, seconds) = match command {
         BenchCommand::Data { path, seconds } => (path, seconds),
-        BenchCommand::Rl { python, samples, seconds } => {
-            let rows = rl::run(app, python.as_deref(), *samples, *seconds)?;
+        BenchCommand::Rl { samples, seconds, peers } => {
+            let rows = rl::run(app, *peers, *samples, *seconds)?;
             match app.json {
                 true => print_data(&json!(rows).to_string()),
                 false => rows.iter().for_each(|row| print_data(&row.to_string())),

@@ -3,13 +3,12 @@
 use std::io::{self, Read, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use embody_core::Result;
+use embody_core::{Result, Team};
 use indexmap::IndexMap;
 
 use super::envs::Envs;
 use super::policy::ActorModel;
 use crate::error::Error;
-use embody_core::Team;
 
 /// A learner in the middle of its run.
 pub(crate) trait Agent {

@@ -4,13 +4,12 @@ use std::hint::black_box;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use embody_core::Result;
+use embody_core::{Result, Team};
 
 use super::agent::{Scalars, lock};
 use super::noise::{normals, stream};
 use super::sac::{Sac, SacConfig};
 use crate::ops::gemm::{Mat, matmul};
-use embody_core::Team;
 
 /// Rows, inner and outer size of the products by which the ceiling is measured: large enough that
 /// neither packing nor memory counts.

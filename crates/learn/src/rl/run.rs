@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use embody_core::{
-    AtomicDir, ContentHash, IoContext, Result, Task, VecEnv, derive_seed, hash_bytes,
+    AtomicDir, ContentHash, IoContext, Result, Task, Team, VecEnv, derive_seed, hash_bytes,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -35,7 +35,6 @@ use crate::checkpoint;
 use crate::error::Error;
 use crate::evaluate::{EvalOptions, EvalResult, evaluate};
 use crate::train::{Lines, METRICS_FILE, POLICY_DIR};
-use embody_core::Team;
 
 const TIMING_FILE: &str = "timing.jsonl";
 const LAST_DIR: &str = "last";

@@ -8,7 +8,7 @@
 use std::io::{self, Read, Write};
 use std::sync::Mutex;
 
-use embody_core::Result;
+use embody_core::{Result, Team};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
@@ -23,7 +23,6 @@ use super::policy::{ActorModel, Deviation, Squash, check_bounds};
 use super::replay::{Replay, Shard};
 use crate::act::check;
 use crate::error::Error;
-use embody_core::Team;
 
 /// Settings of TD3.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -148,7 +147,7 @@ impl Td3Config {
 const STEPS_AT_ONCE: u64 = 16;
 /// A batch is cut into at most this many shards, of at least this many rows.
 const MAX_SHARDS: usize = 16;
-const MIN_SHARD_ROWS: usize = 64;
+const MIN_SHARD_ROWS: usize = 128;
 
 /// The learner.
 pub(crate) struct Td3 {

@@ -1,8 +1,5 @@
-//! Reinforcement learning on this machine: PPO with the environment, SAC without, and, where a Python
-//! with the peers is named, theirs in turns with ours.
+//! `embody bench rl`: PPO with the environment, SAC without, beside the peers' where asked for.
 
-use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use embody_core::{Autoreset, Error, IoContext, Result};
@@ -14,6 +11,7 @@ use embody_sim::EnvOptions;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::peers::{self, Script};
 use crate::App;
 
 const TASK: &str = "HalfCheetah-v5";
@@ -21,9 +19,9 @@ const TASK: &str = "HalfCheetah-v5";
 const SIZES: (usize, usize) = (17, 6);
 /// Rollouts of PPO that are measured in one stretch, after one that warms up.
 const ROLLOUTS: u64 = 4;
-const PEERS: &str = include_str!("rl_peers.py");
-/// Packages that `--python` must have.
-const PACKAGES: &str = "torch, gymnasium[mujoco], mujoco==3.17.*, stable-baselines3, sbx-rl";
+const PEERS: [&str; 5] =
+    ["torch", "gymnasium[mujoco]==1.4.*", "mujoco==3.17.*", "stable-baselines3", "sbx-rl"];
+const SCRIPT: &str = include_str!("rl_peers.py");
 
 /// A measured rate: the median of some stretches.
 #[derive(Debug, Serialize)]
@@ -45,12 +43,19 @@ impl std::fmt::Display for Row {
 ///
 /// # Errors
 /// When the task's model is absent, or a peer fails.
-pub fn run(app: &App<'_>, python: Option<&Path>, samples: usize, seconds: f64) -> Result<Vec<Row>> {
+pub fn run(app: &App<'_>, peers: bool, samples: usize, seconds: f64) -> Result<Vec<Row>> {
     if samples == 0 || !(0.01..=3600.0).contains(&seconds) {
         return Err(Error::new(format!("{samples} samples of {seconds} s measure nothing"))
             .with_hint("give at least one sample of 0.01 to 3600 seconds"));
     }
-    let threads = app.config.threads;
+    let mut script = match peers {
+        true => Some(Script::start(app, &peers::python(app, &PEERS)?, SCRIPT)?),
+        false => None,
+    };
+    let threads = match app.config.threads {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        threads => threads,
+    };
     let time = Duration::from_secs_f64(seconds);
     let sac = SacConfig::cleanrl();
     let flop = sac_flop_per_update(&sac, SIZES.0, SIZES.1);
@@ -62,10 +67,10 @@ pub fn run(app: &App<'_>, python: Option<&Path>, samples: usize, seconds: f64) -
         ppo.push(ours(app, round)?);
         updates.extend(sac_updates_per_second(&sac, SIZES, threads, 1, time)?);
         ceiling.extend(sgemm_flop_per_second(threads, 1, time).iter().map(|f| f / flop));
-        if let Some(python) = python {
-            clean.push(peer(python, "ppo", seconds)?);
-            sb3.push(peer(python, "sb3-sac", seconds)?);
-            sbx.push(peer(python, "sbx-sac", seconds)?);
+        if let Some(script) = &mut script {
+            clean.push(peer(script, "ppo", seconds)?);
+            sb3.push(peer(script, "sb3-sac", seconds)?);
+            sbx.push(peer(script, "sbx-sac", seconds)?);
         }
         app.task.advance("bench", round as u64 + 1, "")?;
     }
@@ -127,20 +132,8 @@ fn ours(app: &App<'_>, round: usize) -> Result<f64> {
     rates.get(rates.len() / 2).copied().ok_or_else(|| Error::new("nothing was measured"))
 }
 
-fn peer(python: &Path, what: &str, seconds: f64) -> Result<f64> {
-    let arguments = ["-c", PEERS, what, TASK, &seconds.to_string()];
-    let out = Command::new(python).args(arguments).output().at("start", python)?;
-    let failed = |why: String| {
-        Error::new(format!("the peer `{what}` under {} failed: {why}", python.display()))
-            .with_hint(format!("that Python must have {PACKAGES}"))
-    };
-    if !out.status.success() {
-        let text = String::from_utf8_lossy(&out.stderr);
-        let last = text.lines().last().unwrap_or_default().to_owned();
-        return Err(failed(last));
-    }
-    let text = String::from_utf8_lossy(&out.stdout);
-    let line = text.lines().last().unwrap_or_default();
-    let parsed: Value = serde_json::from_str(line).map_err(|e| failed(e.to_string()))?;
-    parsed["per_second"].as_f64().ok_or_else(|| failed("it gave no rate".into()))
+fn peer(script: &mut Script, what: &str, seconds: f64) -> Result<f64> {
+    let answer = script.ask(&format!("{what} {TASK} {seconds}"))?;
+    let rate = answer["per_second"].as_f64();
+    rate.ok_or_else(|| Error::new(format!("the peer `{what}` gave no rate: {answer}")))
 }

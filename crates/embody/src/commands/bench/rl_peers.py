@@ -1,4 +1,4 @@
-"""The Python side of `embody bench rl`: python rl_peers.py WHAT TASK SECONDS [SEED], one JSON line out.
+"""The Python side of `embody bench rl`: answers each line WHAT TASK SECONDS [SEED] with a line of JSON.
 
 WHAT is `ppo` (the algorithm and settings of CleanRL's ppo_continuous_action, PyTorch on the CPU, one
 environment in Gymnasium's wrappers), `sb3-sac` or `sbx-sac` (updates of batch 256, networks 256 x 2).
@@ -132,12 +132,11 @@ def sac(task, seconds, seed, package):
     return {"per_second": float(np.median(rates))}
 
 
-what, task, seconds = sys.argv[1], sys.argv[2], float(sys.argv[3])
-seed = int(sys.argv[4]) if len(sys.argv) > 4 else 1
-if what == "ppo":
-    result = ppo(task, seconds, seed)
-elif what in ("sb3-sac", "sbx-sac"):
-    result = sac(task, seconds, seed, what.split("-")[0])
-else:
-    raise SystemExit(f"unknown: {what}")
-print(json.dumps(result))
+def answer(what, task, seconds, seed="1"):
+    if what == "ppo":
+        return ppo(task, float(seconds), int(seed))
+    return sac(task, float(seconds), int(seed), what.split("-")[0])
+
+
+for line in sys.stdin:
+    print(json.dumps(answer(*line.split())), flush=True)
