@@ -1,7 +1,10 @@
 //! One environment of a batch: MuJoCo's state, what the task remembers, looks, and the hash of what
 //! it went through.
 
+use std::sync::Arc;
+
 use embody_core::{HashStream, Result, derive_seed};
+use mujoco_rs::error::MjDataError;
 use mujoco_rs::prelude::MjModel;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -29,6 +32,8 @@ impl Outcome {
 /// One environment.
 pub(super) struct Slot {
     pub data: Data,
+    /// The same state in the model that is drawn, where that is another one.
+    pub drawn: Option<Data>,
     pub memory: Memory,
     pub look: Look,
     pub shadow: ShadowMap,
@@ -61,6 +66,7 @@ impl Slot {
         };
         Self {
             data,
+            drawn: None,
             memory,
             look: scene.look.clone(),
             shadow: ShadowMap::default(),
@@ -81,7 +87,25 @@ impl Slot {
         Moment { data: &self.data, memory: &self.memory }
     }
 
-    /// Begins an episode in a given state.
+    /// Makes room for drawing, where the model that is drawn is another one.
+    pub fn prepare_drawing(&mut self, task: &dyn Task) -> std::result::Result<(), MjDataError> {
+        if self.drawn.is_none() && !Arc::ptr_eq(task.model(), task.drawn()) {
+            self.drawn = Some(Data::try_new(Arc::clone(task.drawn()))?);
+        }
+        Ok(())
+    }
+
+    /// Brings what is drawn up to date.
+    pub fn pose_drawn(&mut self) {
+        if let Some(drawn) = &mut self.drawn {
+            drawn.qpos_mut().copy_from_slice(self.data.qpos());
+            drawn.kinematics();
+            drawn.com_pos();
+            drawn.camlight();
+        }
+    }
+
+    /// Begins an episode in a given state; `model` is the one that is drawn.
     pub fn begin(
         &mut self,
         task: &dyn Task,

@@ -7,6 +7,7 @@
 
 mod so101;
 mod so101_pick_lift;
+mod velocity;
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -96,6 +97,9 @@ pub(crate) struct Memory {
     pub values: Vec<f64>,
     /// For what happens within an episode: pushes, commands, noise.
     pub rng: ChaCha8Rng,
+    /// How hard the next episode is to be where it begins by itself, in the task's own measure: the
+    /// one thing that outlives an episode. A `reset` with a seed drops it.
+    pub difficulty: Option<usize>,
 }
 
 impl Default for Memory {
@@ -107,12 +111,13 @@ impl Default for Memory {
             previous: Vec::new(),
             values: Vec::new(),
             rng: ChaCha8Rng::from_seed([0; 32]),
+            difficulty: None,
         }
     }
 }
 
 impl Memory {
-    /// As at the beginning of an episode.
+    /// As at the beginning of an episode; `difficulty` stays.
     pub fn forget(&mut self) {
         self.steps = 0;
         self.target.fill(0.0);
@@ -194,6 +199,11 @@ pub(crate) struct Manipulation {
 pub(crate) trait Task: Send + Sync {
     /// The compiled scene.
     fn model(&self) -> &Arc<MjModel>;
+    /// The scene as it is drawn: the same joints and bodies in the same order, with what physics has
+    /// no use for.
+    fn drawn(&self) -> &Arc<MjModel> {
+        self.model()
+    }
     /// Hash of the files that the scene was compiled from.
     fn model_hash(&self) -> &ContentHash;
     /// What can be given another look.
@@ -239,6 +249,10 @@ pub(crate) trait Task: Send + Sync {
     fn failed(&self, _now: &Moment<'_>) -> bool {
         false
     }
+    /// What is measured of the episode so far, by name, for evaluation.
+    fn metrics(&self, _now: &Moment<'_>) -> Vec<(&'static str, f64)> {
+        Vec::new()
+    }
     /// Events once a step has been judged, before it is observed: pushes, new commands.
     fn end_of_step(&self, _data: &mut Data, _memory: &mut Memory) {}
 }
@@ -256,16 +270,22 @@ impl Loaded {
 
     /// What is drawn of the task; built at the first call.
     pub(crate) fn scene(&self) -> Arc<Scene> {
-        Arc::clone(self.scene.get_or_init(|| Arc::new(Scene::new(self.task.model()))))
+        Arc::clone(self.scene.get_or_init(|| Arc::new(Scene::new(self.task.drawn()))))
     }
 }
 
 /// Everything about a task that can be said or made by id.
+#[derive(Clone, Copy)]
 pub(crate) struct Entry {
     pub describe: fn() -> TaskDescription,
     pub load: fn(&Path) -> Result<Arc<dyn Task>, SimError>,
 }
 
 /// All tasks.
-pub(crate) const ENTRIES: &[Entry] =
-    &[Entry { describe: so101_pick_lift::describe, load: so101_pick_lift::load }];
+pub(crate) const ENTRIES: &[Entry] = &[
+    Entry { describe: so101_pick_lift::describe, load: so101_pick_lift::load },
+    velocity::ENTRIES[0],
+    velocity::ENTRIES[1],
+    velocity::ENTRIES[2],
+    velocity::ENTRIES[3],
+];

@@ -6,6 +6,7 @@ mod bad_input;
 mod determinism;
 mod pick_lift;
 mod variation;
+mod velocity;
 
 use std::path::{Path, PathBuf};
 
