@@ -204,6 +204,10 @@ pub(crate) trait Task: Send + Sync {
     fn drawn(&self) -> &Arc<MjModel> {
         self.model()
     }
+    /// Body around which shadows are drawn, where it leaves the scene's middle.
+    fn follows(&self) -> Option<usize> {
+        None
+    }
     /// Hash of the files that the scene was compiled from.
     fn model_hash(&self) -> &ContentHash;
     /// What can be given another look.
@@ -270,7 +274,11 @@ impl Loaded {
 
     /// What is drawn of the task; built at the first call.
     pub(crate) fn scene(&self) -> Arc<Scene> {
-        Arc::clone(self.scene.get_or_init(|| Arc::new(Scene::new(self.task.drawn()))))
+        let build = || {
+            let scene = Scene::new(self.task.drawn());
+            Arc::new(Scene { follows: self.task.follows(), ..scene })
+        };
+        Arc::clone(self.scene.get_or_init(build))
     }
 }
 

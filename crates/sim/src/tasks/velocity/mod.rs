@@ -423,6 +423,10 @@ impl Task for Shared {
         &self.0.drawn
     }
 
+    fn follows(&self) -> Option<usize> {
+        Some(self.0.base)
+    }
+
     fn model_hash(&self) -> &ContentHash {
         &self.0.model_hash
     }
