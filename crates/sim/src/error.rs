@@ -59,6 +59,14 @@ pub enum SimError {
         /// What MuJoCo says.
         source: mujoco_rs::error::MjModelError,
     },
+    /// MuJoCo refused a scene that was put together from a robot's model.
+    #[error("could not build the scene of task `{task}`")]
+    BuildModel {
+        /// The task.
+        task: String,
+        /// What MuJoCo says.
+        source: mujoco_rs::error::MjEditError,
+    },
     /// A robot model's files can't be read.
     #[error("could not read the robot model {}: {why}", path.display())]
     ReadModel {
@@ -151,7 +159,7 @@ impl Hint for SimError {
             }
             Self::MissingAssets { .. } => Some("run `cargo xtask setup`".to_owned()),
             Self::Replay { hint, .. } => Some((*hint).to_owned()),
-            Self::LoadModel { .. } | Self::ReadModel { .. } => {
+            Self::LoadModel { .. } | Self::BuildModel { .. } | Self::ReadModel { .. } => {
                 Some("run `cargo xtask setup` to put the robot models in place anew".to_owned())
             }
             Self::AllocateEnv { .. } => Some("use fewer environments".to_owned()),

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use embody_core::{
-    ArrayView, Autoreset, CancelToken, DataView, NoProgress, Observations, Progress, ProgressEvent, Task,
+    ArrayView, Autoreset, CancelToken, DataView, NoProgress, Observations, Progress, ProgressEvent,
+    Task,
 };
 use embody_learn::{
     AlgorithmConfig, PolicyOptions, PpoConfig, RlConfig, RlOutcome, SacConfig, StdRange, Td3Config,
@@ -253,14 +254,21 @@ fn a_policy_of_another_task_is_refused_by_key_and_shape() {
     assert!(error.contains("`observation.state` is not in the data"), "{error}");
     seen.arrays.insert("observation.state", view);
     let error = policy.act(&seen, &[true], &mut [0.0]).unwrap_err().to_string();
-    assert!(error.contains("`observation.state` has [1, 4], expected f32 or f64 [1, 3]"), "{error}");
+    assert!(
+        error.contains("`observation.state` has [1, 4], expected f32 or f64 [1, 3]"),
+        "{error}"
+    );
     // Files that do not belong together, or claim more than there is.
     let config = outcome.policy_dir.join("config.json");
     let good = fs::read_to_string(&config).unwrap();
     for (from, to, wanted) in [
         ("64,\n    64", "64,\n    65", "tensor `actor.1.weight` has shape [64, 64]"),
         ("64,\n    64", "9999999,\n    64", "hidden layers of [9999999, 64]"),
-        ("\"clip_observations\": 10.0", "\"clip_observations\": null", "is not part of this policy"),
+        (
+            "\"clip_observations\": 10.0",
+            "\"clip_observations\": null",
+            "is not part of this policy",
+        ),
         ("\"squash\"", "\"squish\"", "is not what was expected"),
     ] {
         assert!(good.contains(from), "{good}");

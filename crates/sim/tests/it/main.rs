@@ -9,6 +9,7 @@ mod egl;
 mod gymnasium;
 mod pick_lift;
 mod variation;
+mod velocity;
 
 use std::path::{Path, PathBuf};
 
