@@ -9,7 +9,7 @@ use crate::workspace::Workspace;
 
 /// Sets up and builds the release binary; returns how long the build took.
 pub fn build(workspace: &Workspace) -> Result<Duration> {
-    setup::run(workspace, Wanted::Build)?;
+    setup::run(workspace, Wanted::default())?;
     let start = Instant::now();
     let mut cargo = workspace.cargo();
     cargo.args(["build", "--release", "--package", "embody", "--locked"]);

@@ -37,6 +37,9 @@ enum Command {
         /// Also the tools that `test` uses
         #[arg(long)]
         tools: bool,
+        /// Also the robot models that the demo does not use
+        #[arg(long)]
+        robots: bool,
     },
     /// Set up, then build the release binary
     Build,
@@ -78,10 +81,7 @@ fn main() -> ExitCode {
 
 fn dispatch(workspace: &Workspace, command: Command) -> Result<()> {
     match command {
-        Command::Setup { tools } => {
-            let wanted = if tools { setup::Wanted::BuildAndTest } else { setup::Wanted::Build };
-            setup::run(workspace, wanted)
-        }
+        Command::Setup { tools, robots } => setup::run(workspace, setup::Wanted { tools, robots }),
         Command::Build => demo::build(workspace).map(|_| ()),
         Command::Demo { args } => demo::run(workspace, &args),
         Command::Test { steps, list } => test::run(workspace, &steps, list),

@@ -82,7 +82,7 @@ fn table(rows: &[(&str, Duration, Result<()>)]) {
 }
 
 fn setup_all(workspace: &Workspace) -> Result<()> {
-    setup::run(workspace, Wanted::BuildAndTest)
+    setup::run(workspace, Wanted::TEST)
 }
 
 /// Everything Cargo.lock names, for every platform: cargo-deny reads it offline.

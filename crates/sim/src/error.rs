@@ -16,6 +16,18 @@ pub enum SimError {
         /// All ids there are.
         known: Vec<&'static str>,
     },
+    /// No scripted policy solves the task.
+    #[error("task `{task}` has no expert")]
+    NoExpert {
+        /// The task.
+        task: String,
+    },
+    /// A batch can't be put back to a saved state.
+    #[error("the saved state of the simulation can't be gone on from: {why}")]
+    Snapshot {
+        /// Why.
+        why: String,
+    },
     /// No camera of the task has this name.
     #[error("task `{task}` has no camera `{camera}`")]
     UnknownCamera {
@@ -94,14 +106,6 @@ pub enum SimError {
         /// What is allowed.
         range: &'static str,
     },
-    /// The threads could not be started.
-    #[error("could not start {threads} simulation threads")]
-    StartThreads {
-        /// How many.
-        threads: usize,
-        /// Why.
-        source: rayon::ThreadPoolBuildError,
-    },
     /// A slice of the wrong length was handed over.
     #[error("{what} has {got} elements, expected {expected}")]
     WrongLength {
@@ -152,7 +156,6 @@ impl Hint for SimError {
                 Some("run `cargo xtask setup` to put the robot models in place anew".to_owned())
             }
             Self::AllocateEnv { .. } => Some("use fewer environments".to_owned()),
-            Self::StartThreads { .. } => Some("use fewer threads".to_owned()),
             Self::ActionNotFinite { .. } => Some(
                 "the policy's output is broken: look at its loss and its normalisation statistics"
                     .to_owned(),
@@ -160,7 +163,11 @@ impl Hint for SimError {
             Self::MissingObservation { .. } => {
                 Some("make the environment with privileged observations".to_owned())
             }
-            Self::MissingElement { .. } | Self::BadOption { .. } | Self::WrongLength { .. } => None,
+            Self::Snapshot { .. } => Some("start the run anew".to_owned()),
+            Self::NoExpert { .. }
+            | Self::MissingElement { .. }
+            | Self::BadOption { .. }
+            | Self::WrongLength { .. } => None,
         }
     }
 }

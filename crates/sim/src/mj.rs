@@ -26,9 +26,7 @@ pub(crate) fn load(
     robot: &Path,
     meshes: &Path,
 ) -> Result<MjModel, SimError> {
-    let text = fill(scene, robot, meshes)?;
-    MjModel::from_xml_string(&text)
-        .map_err(|source| SimError::LoadModel { task: task.to_owned(), source })
+    compile(task, &fill(scene, robot, meshes)?)
 }
 
 /// Parses a scene as [`load`] does, for changes before it is compiled.
@@ -41,6 +39,7 @@ pub(crate) fn parse(
     robot: &Path,
     meshes: &Path,
 ) -> Result<MjSpec, SimError> {
+    route_messages();
     let text = fill(scene, robot, meshes)?;
     MjSpec::from_xml_string(&text)
         .map_err(|source| SimError::BuildModel { task: task.to_owned(), source })
@@ -48,7 +47,6 @@ pub(crate) fn parse(
 
 /// Puts the robot's places into a scene's text.
 fn fill(scene: &str, robot: &Path, meshes: &Path) -> Result<String, SimError> {
-    route_messages();
     for path in [robot, meshes] {
         if !path.exists() {
             return Err(SimError::MissingAssets { path: path.to_owned() });
@@ -77,11 +75,7 @@ pub(crate) fn weld(task: &str, spec: &mut MjSpec, joint: &str) -> Result<(), Sim
 
 /// Gives `data` a model of its own: `nominal`, as `edit` changes it. Copies the model at the first
 /// call only, so `edit` has to write everything that any earlier edit may have changed.
-pub(crate) fn edit_model(
-    data: &mut Data,
-    nominal: &Arc<MjModel>,
-    edit: impl FnOnce(&mut MjModel),
-) {
+pub(crate) fn edit_model(data: &mut Data, nominal: &Arc<MjModel>, edit: impl FnOnce(&mut MjModel)) {
     let mut own = data.swap_model(Arc::clone(nominal));
     match Arc::get_mut(&mut own) {
         Some(model) => edit(model),
@@ -107,6 +101,16 @@ pub(crate) fn set_gains(model: &mut MjModel, actuator: usize, gain: f64, damping
 /// That something a task names is not in its scene.
 pub(crate) fn missing(task: &str, kind: &'static str, name: &str) -> SimError {
     SimError::MissingElement { task: task.to_owned(), kind, name: name.to_owned() }
+}
+
+/// Compiles MJCF text.
+///
+/// # Errors
+/// When MuJoCo refuses it.
+pub(crate) fn compile(task: &str, text: &str) -> Result<MjModel, SimError> {
+    route_messages();
+    MjModel::from_xml_string(text)
+        .map_err(|source| SimError::LoadModel { task: task.to_owned(), source })
 }
 
 /// The id of a named element.
@@ -175,7 +179,7 @@ fn route_messages() {
                 _ => tracing::trace!(target: "mujoco", "{text}"),
             }
         }
-        // SAFETY: every use of MuJoCo in this crate begins with `load`, whose first act this is;
+        // SAFETY: every use of MuJoCo in this crate begins with `compile`, whose first act this is;
         // `Once` makes other threads wait until the handler stands.
         unsafe { mujoco_rs::prelude::set_log_handler(handler) };
     });

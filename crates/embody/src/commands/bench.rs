@@ -1,6 +1,9 @@
 //! `embody bench`: what this machine reaches, in the units in which others state theirs.
 
+mod peers;
+mod rl;
 mod scale;
+mod sim;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -32,9 +35,27 @@ const STD: [f32; 3] = [0.229, 0.224, 0.225];
 pub fn run(app: &App<'_>, command: &BenchCommand) -> Result<()> {
     let (path, seconds) = match command {
         BenchCommand::Data { path, seconds } => (path, seconds),
+        BenchCommand::Rl { python, samples, seconds } => {
+            let rows = rl::run(app, python.as_deref(), *samples, *seconds)?;
+            match app.json {
+                true => print_data(&json!(rows).to_string()),
+                false => rows.iter().for_each(|row| print_data(&row.to_string())),
+            }
+            return Ok(());
+        }
         BenchCommand::Scale { path, frames } => {
             let measured = scale::run(app, path, *frames)?;
             print_data(&if app.json { json!(measured).to_string() } else { measured.to_string() });
+            return Ok(());
+        }
+        BenchCommand::Sim { tasks, envs, seconds, peers } => {
+            let wanted = sim::Wanted { tasks, envs: *envs, seconds: *seconds, peers: *peers };
+            let rows = sim::run(app, &wanted)?;
+            if app.json {
+                print_data(&json!(rows).to_string());
+            } else {
+                rows.iter().for_each(|row| print_data(&row.to_string()));
+            }
             return Ok(());
         }
     };

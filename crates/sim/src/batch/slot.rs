@@ -33,12 +33,12 @@ impl Outcome {
 pub(super) struct Slot {
     pub data: Data,
     /// The same state in the model that is drawn, where that is another one.
-    pub drawn: Option<Data>,
+    pub seen: Option<Data>,
     pub memory: Memory,
     pub look: Look,
     pub shadow: ShadowMap,
     /// Control steps in a row for which the goal condition held.
-    held: u32,
+    pub held: u32,
     /// Whether physics went wrong in this episode, and in how many so far.
     pub diverged: bool,
     pub divergences: u64,
@@ -48,6 +48,8 @@ pub(super) struct Slot {
     /// Contribution of each reward term to the last reward.
     pub rewards: Vec<f64>,
     pub start: EpisodeStart,
+    /// The seed that the episode was drawn from; `None` where it began in a given state.
+    pub drawn: Option<u64>,
     /// Seed of the last `reset`, and how many episodes have begun by themselves since.
     pub seed: u64,
     pub automatic: u64,
@@ -66,7 +68,7 @@ impl Slot {
         };
         Self {
             data,
-            drawn: None,
+            seen: None,
             memory,
             look: scene.look.clone(),
             shadow: ShadowMap::default(),
@@ -77,6 +79,7 @@ impl Slot {
             outcome: Outcome::default(),
             rewards: vec![0.0; description.rewards.len()],
             start: EpisodeStart::default(),
+            drawn: None,
             seed: 0,
             automatic: 0,
             trajectory: HashStream::default(),
@@ -89,20 +92,25 @@ impl Slot {
 
     /// Makes room for drawing, where the model that is drawn is another one.
     pub fn prepare_drawing(&mut self, task: &dyn Task) -> std::result::Result<(), MjDataError> {
-        if self.drawn.is_none() && !Arc::ptr_eq(task.model(), task.drawn()) {
-            self.drawn = Some(Data::try_new(Arc::clone(task.drawn()))?);
+        if self.seen.is_none() && !Arc::ptr_eq(task.model(), task.drawn()) {
+            self.seen = Some(Data::try_new(Arc::clone(task.drawn()))?);
         }
         Ok(())
     }
 
     /// Brings what is drawn up to date.
-    pub fn pose_drawn(&mut self) {
-        if let Some(drawn) = &mut self.drawn {
-            drawn.qpos_mut().copy_from_slice(self.data.qpos());
-            drawn.kinematics();
-            drawn.com_pos();
-            drawn.camlight();
+    pub fn pose_seen(&mut self) {
+        if let Some(seen) = &mut self.seen {
+            seen.qpos_mut().copy_from_slice(self.data.qpos());
+            seen.kinematics();
+            seen.com_pos();
+            seen.camlight();
         }
+    }
+
+    /// The state to draw, as of the last [`Slot::pose_seen`].
+    pub fn seen(&self) -> &Data {
+        self.seen.as_ref().unwrap_or(&self.data)
     }
 
     /// Begins an episode in a given state; `model` is the one that is drawn.
@@ -123,6 +131,7 @@ impl Slot {
         self.data.qvel_mut().copy_from_slice(&start.qvel);
         self.data.ctrl_mut().copy_from_slice(&start.ctrl);
         self.start.clone_from(start);
+        self.drawn = None;
         self.begun(task);
         Ok(())
     }
@@ -140,6 +149,7 @@ impl Slot {
         self.start.ctrl.clear();
         self.start.ctrl.extend_from_slice(self.data.ctrl());
         self.start.appearance = None;
+        self.drawn = Some(seed);
         self.begun(task);
         self.look.clone_from(&scene.look);
         if randomize_look {
@@ -195,13 +205,10 @@ impl Slot {
         self.held = if task.achieved(&now) { self.held + 1 } else { 0 };
         let success = self.outcome.success || self.held >= task.hold_steps();
         let terminated = (success && task.ends_on_success()) || task.failed(&now);
+        // Both at once, where the last step allowed is the one that ends it: as in Gymnasium.
         let late = self.memory.steps >= description.max_episode_steps;
-        self.outcome = Outcome {
-            reward: self.rewards.iter().sum(),
-            terminated,
-            truncated: late && !terminated,
-            success,
-        };
+        self.outcome =
+            Outcome { reward: self.rewards.iter().sum(), terminated, truncated: late, success };
         task.end_of_step(&mut self.data, &mut self.memory);
     }
 

@@ -21,7 +21,7 @@ pub(crate) fn make(
         "so101-pick-lift" => {
             Ok(Box::new(so101_pick_lift::Expert::new(loaded, num_envs, seed, options)?))
         }
-        other => unreachable!("task {other} has no expert"),
+        other => Err(SimError::NoExpert { task: other.to_owned() }.into()),
     }
 }
 

@@ -273,8 +273,8 @@ fn height_field(model: &MjModel, geom: usize) -> Vec<Mesh> {
             let positions =
                 (low..=high).flat_map(|r| (left..=right).map(move |c| (r, c))).collect::<Vec<_>>();
             let positions = positions.into_iter().map(|(r, c)| point(r, c)).collect();
-            let cells = (0..(high - low) as u32)
-                .flat_map(|r| (0..wide - 1).map(move |c| r * wide + c));
+            let cells =
+                (0..(high - low) as u32).flat_map(|r| (0..wide - 1).map(move |c| r * wide + c));
             let faces = cells
                 .flat_map(|i| [[i, i + 1, i + wide + 1], [i, i + wide + 1, i + wide]])
                 .collect();

@@ -5,10 +5,12 @@
 //! time limits, divergence) is `batch`'s. Functions are pure in the environment's state, so that
 //! results depend on seed and actions only.
 
+mod gymnasium;
 mod so101;
 mod so101_pick_lift;
 mod velocity;
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
@@ -80,7 +82,13 @@ pub struct Term {
     /// Name.
     pub name: &'static str,
     /// What it is, with shape, units and range.
-    pub meaning: &'static str,
+    pub meaning: Cow<'static, str>,
+}
+
+impl Term {
+    pub(crate) fn new(name: &'static str, meaning: impl Into<Cow<'static, str>>) -> Self {
+        Self { name, meaning: meaning.into() }
+    }
 }
 
 /// What an environment remembers of its episode beside MuJoCo's state.
@@ -233,7 +241,8 @@ pub(crate) trait Task: Send + Sync {
     /// Varies colours and light for an episode; `look` holds the model's own.
     fn randomize_look(&self, _look: &mut Look, _rng: &mut ChaCha8Rng) {}
     /// One control step of physics under `memory.action`, of `substeps` physics steps; returns early
-    /// where [`mj::has_diverged`](crate::mj::has_diverged).
+    /// where [`mj::has_diverged`](crate::mj::has_diverged). Goes by MuJoCo's integration state and
+    /// the memory alone, not by what the last step left computed: a saved state has nothing else.
     fn advance(&self, data: &mut Data, memory: &mut Memory, substeps: usize);
     /// Contribution of each reward term, weight included, in the description's order.
     fn rewards(&self, now: &Moment<'_>, out: &mut [f64]);
@@ -283,17 +292,18 @@ impl Loaded {
 }
 
 /// Everything about a task that can be said or made by id.
-#[derive(Clone, Copy)]
-pub(crate) struct Entry {
-    pub describe: fn() -> TaskDescription,
-    pub load: fn(&Path) -> Result<Arc<dyn Task>, SimError>,
+pub(crate) trait Definition: Sync {
+    /// What it is, without loading anything.
+    fn describe(&self) -> TaskDescription;
+    /// Loads its model out of the folder of robot models.
+    ///
+    /// # Errors
+    /// When the model is absent, or MuJoCo refuses it.
+    fn load(&'static self, asset_dir: &Path) -> Result<Arc<dyn Task>, SimError>;
 }
 
 /// All tasks.
-pub(crate) const ENTRIES: &[Entry] = &[
-    Entry { describe: so101_pick_lift::describe, load: so101_pick_lift::load },
-    velocity::ENTRIES[0],
-    velocity::ENTRIES[1],
-    velocity::ENTRIES[2],
-    velocity::ENTRIES[3],
-];
+pub(crate) fn definitions() -> impl Iterator<Item = &'static dyn Definition> {
+    let own: [&'static dyn Definition; 1] = [&so101_pick_lift::PickLift];
+    own.into_iter().chain(velocity::all()).chain(gymnasium::all())
+}

@@ -20,8 +20,8 @@ use rand_chacha::ChaCha8Rng;
 
 use super::so101::{JOINTS, to_joint_positions, to_units};
 use super::{
-    Camera, Dimension, Manipulation, Memory, Moment, ObservationTerm, Observe, Subtask, Surfaces,
-    Task, TaskDescription, Term,
+    Camera, Definition, Dimension, Manipulation, Memory, Moment, ObservationTerm, Observe, Subtask,
+    Surfaces, Task, TaskDescription, Term,
 };
 use crate::ik::Chain;
 use crate::mj::{self, Data};
@@ -52,8 +52,21 @@ const NEAR_M: f64 = 0.06;
 const LIFT_M: f64 = 0.05;
 const HOLD_STEPS: u32 = 10;
 
-pub(super) fn describe() -> TaskDescription {
-    let term = |name, meaning| Term { name, meaning };
+/// The task.
+pub(super) struct PickLift;
+
+impl Definition for PickLift {
+    fn describe(&self) -> TaskDescription {
+        describe()
+    }
+
+    fn load(&'static self, asset_dir: &Path) -> Result<Arc<dyn Task>, SimError> {
+        load(asset_dir)
+    }
+}
+
+fn describe() -> TaskDescription {
+    let term = |name, meaning: &'static str| Term::new(name, meaning);
     TaskDescription {
         id: ID,
         version: 1,
@@ -103,7 +116,7 @@ pub(super) fn describe() -> TaskDescription {
 }
 
 /// The loaded task: the model and where in it things are.
-struct PickLift {
+struct Loaded {
     model: Arc<MjModel>,
     cameras: Vec<Camera>,
     /// Addresses of the six joints in `qpos`, in order.
@@ -120,7 +133,7 @@ struct PickLift {
     jaws: [usize; 2],
 }
 
-pub(super) fn load(asset_dir: &Path) -> Result<Arc<dyn Task>, SimError> {
+fn load(asset_dir: &Path) -> Result<Arc<dyn Task>, SimError> {
     let robot = asset_dir.join("so101");
     let mut model = load_model(ID, SCENE, &robot.join("so101.xml"), &robot.join("assets"))?;
     let gripper = mj::id(ID, &model, MjtObjBase::mjOBJ_ACTUATOR, "gripper")?;
@@ -153,7 +166,7 @@ pub(super) fn load(asset_dir: &Path) -> Result<Arc<dyn Task>, SimError> {
             .map_err(|e| SimError::ReadModel { path: robot.clone(), why: e.to_string() })?;
         hash_bytes(format!("{SCENE}{files}").as_bytes())
     };
-    Ok(Arc::new(PickLift {
+    Ok(Arc::new(Loaded {
         surfaces,
         arm: arm(&model)?,
         jaws: [body("gripper")?, body("moving_jaw_so101_v1")?],
@@ -190,7 +203,7 @@ pub(crate) fn arm(model: &MjModel) -> Result<Chain, SimError> {
     })
 }
 
-impl Task for PickLift {
+impl Task for Loaded {
     fn model(&self) -> &Arc<MjModel> {
         &self.model
     }

@@ -35,10 +35,7 @@ fn absent_models_ask_for_setup() {
         "robot model no/such/folder/so101/so101.xml is not there | run `cargo xtask setup`"
     );
     let error = embody_sim::make("g1-velocity-rough", EnvOptions::new("none")).err().unwrap();
-    assert_eq!(
-        text(error),
-        "robot model none/g1/g1.xml is not there | run `cargo xtask setup`"
-    );
+    assert_eq!(text(error), "robot model none/g1/g1.xml is not there | run `cargo xtask setup`");
     let error = embody_sim::expert(TASK, 1, 0, ExpertOptions::new("none")).err().unwrap();
     assert_eq!(
         text(error),
@@ -67,10 +64,7 @@ fn another_robot_in_the_folder_says_what_it_lacks() {
     std::fs::write(home.join("go1/go1.xml"), model).unwrap();
     let error = embody_sim::make("go1-velocity-flat", EnvOptions::new(&home)).err().unwrap();
     std::fs::remove_dir_all(&home).unwrap();
-    assert_eq!(
-        text(error),
-        "the scene of task `go1-velocity-flat` has no joint `FR_hip_joint`"
-    );
+    assert_eq!(text(error), "the scene of task `go1-velocity-flat` has no joint `FR_hip_joint`");
 }
 
 #[test]

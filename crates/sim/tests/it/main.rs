@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod determinism;
+mod gymnasium;
 mod pick_lift;
 mod variation;
 mod velocity;

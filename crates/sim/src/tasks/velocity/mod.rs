@@ -41,10 +41,10 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
 use super::{
-    Camera, Dimension, Entry, Memory, Moment, ObservationTerm, Task, TaskDescription, Term,
+    Camera, Definition, Dimension, Memory, Moment, ObservationTerm, Task, TaskDescription, Term,
 };
-use crate::mj::{self, Data};
 use crate::SimError;
+use crate::mj::{self, Data};
 use rewards::Step;
 use robot::{GROUND, Joint, Robot};
 use state::{Base, Layout};
@@ -85,12 +85,10 @@ static VARIANTS: [Variant; 4] = [
     variant("g1-velocity-rough", &g1::G1, true),
 ];
 
-pub(super) const ENTRIES: [Entry; 4] = [
-    Entry { describe: || VARIANTS[0].describe(), load: |folder| VARIANTS[0].load(folder) },
-    Entry { describe: || VARIANTS[1].describe(), load: |folder| VARIANTS[1].load(folder) },
-    Entry { describe: || VARIANTS[2].describe(), load: |folder| VARIANTS[2].load(folder) },
-    Entry { describe: || VARIANTS[3].describe(), load: |folder| VARIANTS[3].load(folder) },
-];
+/// All of them.
+pub(super) fn all() -> impl Iterator<Item = &'static dyn Definition> {
+    VARIANTS.iter().map(|variant| variant as &dyn Definition)
+}
 
 /// A driven joint and where in the model it is.
 struct Driven {
@@ -132,14 +130,10 @@ struct Velocity {
 type SharedVelocity = Arc<Velocity>;
 
 impl Variant {
-    fn describe(&self) -> TaskDescription {
-        self.description.get_or_init(|| self.words()).clone()
-    }
-
     /// The description; its texts are made once per process, from the tables that the task runs by.
     fn words(&self) -> TaskDescription {
         let robot = self.robot;
-        let term = |name, meaning: String| Term { name, meaning: fixed(meaning) };
+        let term = |name, meaning: String| Term::new(name, meaning);
         let action = robot.acted().map(|joint| Dimension {
             name: joint.name,
             unit: fixed(format!("· {} rad from the default pose", joint.motor.action_rad)),
@@ -196,9 +190,7 @@ impl Variant {
                 .collect(),
             cameras: vec![term(robot.camera, "for people: moves along with the robot".to_owned())],
             rewards: rewards
-                .map(|r| {
-                    term(r.term.name, format!("{} /s · {}", r.weight, r.term.meaning))
-                })
+                .map(|r| term(r.term.name, format!("{} /s · {}", r.weight, r.term.meaning)))
                 .collect(),
             randomization,
             success: "not fallen for 20 s, with a mean distance between told and actual planar \
@@ -210,8 +202,14 @@ impl Variant {
             )),
         }
     }
+}
 
-    fn load(&self, asset_dir: &Path) -> Result<Arc<dyn Task>, SimError> {
+impl Definition for Variant {
+    fn describe(&self) -> TaskDescription {
+        self.description.get_or_init(|| self.words()).clone()
+    }
+
+    fn load(&'static self, asset_dir: &Path) -> Result<Arc<dyn Task>, SimError> {
         let (task, robot) = (self.id, self.robot);
         let folder = asset_dir.join(robot.name);
         let terrain = self.rough.then(|| Terrain::new(robot.terrain_scale));

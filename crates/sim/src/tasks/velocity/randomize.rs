@@ -112,8 +112,7 @@ pub(super) fn apply(task: &Velocity, model: &mut MjModel, values: &[f64]) {
     }
     for joint in &task.joints {
         let (dof, strength) = (joint.dof, value(Parameter::Strength));
-        model.dof_damping_mut()[dof] =
-            nominal.dof_damping()[dof] + value(Parameter::JointDamping);
+        model.dof_damping_mut()[dof] = nominal.dof_damping()[dof] + value(Parameter::JointDamping);
         model.dof_armature_mut()[dof] = nominal.dof_armature()[dof] * value(Parameter::Armature);
         let motor = joint.config.motor;
         mj::set_gains(model, joint.actuator, motor.gain * strength, motor.damping * strength);

@@ -8,9 +8,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use mujoco_rs::prelude::{
-    MjModel, MjSpec, MjtGeomBase, MjtJoint, MjtTrn, SpecElement, SpecItem,
-};
+use mujoco_rs::prelude::{MjModel, MjSpec, MjtGeomBase, MjtJoint, MjtTrn, SpecElement, SpecItem};
 use mujoco_rs::wrappers::mj_editing::{MjtLimited, PositionConfig};
 
 use super::command::Commands;

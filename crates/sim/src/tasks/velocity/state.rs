@@ -93,11 +93,7 @@ impl Base {
             heading,
             velocity: [cos * v[0] + sin * v[1], cos * v[1] - sin * v[0], v[2]],
             turn: [v[3], v[4], v[5]],
-            gravity: [
-                -2.0 * (x * z - w * y),
-                -2.0 * (y * z + w * x),
-                2.0 * (x * x + y * y) - 1.0,
-            ],
+            gravity: [-2.0 * (x * z - w * y), -2.0 * (y * z + w * x), 2.0 * (x * x + y * y) - 1.0],
         }
     }
 }
