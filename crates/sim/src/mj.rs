@@ -40,8 +40,8 @@ pub(crate) fn parse(
     robot: &Path,
     meshes: &Path,
 ) -> Result<MjSpec, SimError> {
-    let text = fill(scene, robot, meshes)?;
     route_messages();
+    let text = fill(scene, robot, meshes)?;
     MjSpec::from_xml_string(&text)
         .map_err(|source| SimError::BuildModel { task: task.to_owned(), source })
 }

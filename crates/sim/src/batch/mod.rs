@@ -319,8 +319,8 @@ impl SimEnv {
     pub fn render(&mut self, env: usize, camera: &str, size: (usize, usize)) -> Result<RgbImage> {
         let view = self.view(env, camera, size)?;
         let mut data = vec![0; size.0 * size.1 * 3];
-        let Slot { data: physics, drawn, look, shadow, .. } = &mut self.slots[env];
-        let seen = drawn.as_ref().unwrap_or(physics);
+        let Slot { data: physics, seen, look, shadow, .. } = &mut self.slots[env];
+        let seen = seen.as_ref().unwrap_or(physics);
         let shadow = if self.options.shadows {
             shadow.update(&self.scene, seen, look, FINE);
             Some(&*shadow)
@@ -346,8 +346,8 @@ impl SimEnv {
         let pixels = size.0 * size.1;
         let (mut depth_m, mut geom) = (vec![0.0; pixels], vec![0; pixels]);
         let mut renderer = self.renderers[0].lock().unwrap_or_else(PoisonError::into_inner);
-        let Slot { data, drawn, look, .. } = &self.slots[env];
-        let seen = drawn.as_ref().unwrap_or(data);
+        let slot = &self.slots[env];
+        let (seen, look) = (slot.seen(), &slot.look);
         renderer.depth_and_segmentation(&self.scene, seen, look, view, &mut depth_m, &mut geom);
         Ok(DepthImage { height: size.0, width: size.1, depth_m, geom })
     }
@@ -366,7 +366,7 @@ impl SimEnv {
         let slot = &mut self.slots[env];
         slot.prepare_drawing(&*self.loaded.task)
             .map_err(|source| SimError::AllocateEnv { env, source })?;
-        slot.pose_drawn();
+        slot.pose_seen();
         let oversample = if self.options.smooth_edges { 2 } else { 1 };
         Ok(View { camera, height, width, oversample, detail: 1.0 })
     }
@@ -406,9 +406,9 @@ impl SimEnv {
             if !wanted(slot) {
                 return;
             }
-            slot.pose_drawn();
+            slot.pose_seen();
             if options.shadows {
-                let seen = slot.drawn.as_ref().unwrap_or(&slot.data);
+                let seen = slot.seen.as_ref().unwrap_or(&slot.data);
                 slot.shadow.update(scene, seen, &slot.look, COARSE);
             }
         });
@@ -421,8 +421,7 @@ impl SimEnv {
             team.each(&mut pairs, |_, (slot, out)| {
                 let mut renderer = free(renderers);
                 let shadow = options.shadows.then_some(&slot.shadow);
-                let seen = slot.drawn.as_ref().unwrap_or(&slot.data);
-                renderer.rgb(scene, seen, &slot.look, shadow, view, out);
+                renderer.rgb(scene, slot.seen(), &slot.look, shadow, view, out);
             });
         }
     }

@@ -33,7 +33,7 @@ impl Outcome {
 pub(super) struct Slot {
     pub data: Data,
     /// The same state in the model that is drawn, where that is another one.
-    pub drawn: Option<Data>,
+    pub seen: Option<Data>,
     pub memory: Memory,
     pub look: Look,
     pub shadow: ShadowMap,
@@ -69,7 +69,7 @@ impl Slot {
         };
         Self {
             data,
-            drawn: None,
+            seen: None,
             memory,
             look: scene.look.clone(),
             shadow: ShadowMap::default(),
@@ -93,20 +93,25 @@ impl Slot {
 
     /// Makes room for drawing, where the model that is drawn is another one.
     pub fn prepare_drawing(&mut self, task: &dyn Task) -> std::result::Result<(), MjDataError> {
-        if self.drawn.is_none() && !Arc::ptr_eq(task.model(), task.drawn()) {
-            self.drawn = Some(Data::try_new(Arc::clone(task.drawn()))?);
+        if self.seen.is_none() && !Arc::ptr_eq(task.model(), task.drawn()) {
+            self.seen = Some(Data::try_new(Arc::clone(task.drawn()))?);
         }
         Ok(())
     }
 
     /// Brings what is drawn up to date.
-    pub fn pose_drawn(&mut self) {
-        if let Some(drawn) = &mut self.drawn {
-            drawn.qpos_mut().copy_from_slice(self.data.qpos());
-            drawn.kinematics();
-            drawn.com_pos();
-            drawn.camlight();
+    pub fn pose_seen(&mut self) {
+        if let Some(seen) = &mut self.seen {
+            seen.qpos_mut().copy_from_slice(self.data.qpos());
+            seen.kinematics();
+            seen.com_pos();
+            seen.camlight();
         }
+    }
+
+    /// The state to draw, as of the last [`Slot::pose_seen`].
+    pub fn seen(&self) -> &Data {
+        self.seen.as_ref().unwrap_or(&self.data)
     }
 
     /// Begins an episode in a given state; `model` is the one that is drawn.

@@ -175,6 +175,8 @@ impl SimEnv {
         memory.rng = ChaCha8Rng::from_seed(rng);
         let (low, high) = (from.word()?, from.word()?);
         memory.rng.set_word_pos(u128::from(low) | u128::from(high) << 64);
+        // One more than the difficulty, for 0 says that there is none.
+        memory.difficulty = usize::try_from(from.word()?).unwrap_or(0).checked_sub(1);
         slot.held = from.word()? as u32;
         slot.diverged = from.flag()?;
         slot.divergences = from.word()?;
@@ -214,6 +216,7 @@ fn save_slot(slot: &Slot, out: &mut Writer) {
     let position = memory.rng.get_word_pos();
     out.word(position as u64);
     out.word((position >> 64) as u64);
+    out.word(memory.difficulty.map_or(0, |difficulty| difficulty as u64 + 1));
     out.word(u64::from(slot.held));
     out.flag(slot.diverged);
     out.word(slot.divergences);
