@@ -83,12 +83,18 @@ impl<'a> Reader<'a> {
 
     pub fn doubles(&mut self, to: &mut [f64]) -> Result<(), SimError> {
         self.same_length(to.len())?;
-        to.iter_mut().try_for_each(|x| Ok(*x = f64::from_bits(self.word()?)))
+        for x in to {
+            *x = f64::from_bits(self.word()?);
+        }
+        Ok(())
     }
 
     pub fn floats(&mut self, to: &mut [f32]) -> Result<(), SimError> {
         self.same_length(to.len())?;
-        to.iter_mut().try_for_each(|x| Ok(*x = f32::from_bits(self.word()? as u32)))
+        for x in to {
+            *x = f32::from_bits(self.word()? as u32);
+        }
+        Ok(())
     }
 }
 

@@ -142,11 +142,13 @@ pub(crate) struct Moment<'a> {
     pub memory: &'a Memory,
 }
 
+type Observer<T> = Box<dyn Fn(&Moment<'_>, &mut [T]) + Send + Sync>;
+
 /// Computes one environment's value of an observation.
 pub(crate) enum Observe {
-    F32(Box<dyn Fn(&Moment<'_>, &mut [f32]) + Send + Sync>),
+    F32(Observer<f32>),
     /// Tasks that are to agree with another simulator's to the bit.
-    F64(Box<dyn Fn(&Moment<'_>, &mut [f64]) + Send + Sync>),
+    F64(Observer<f64>),
 }
 
 /// A vector observation.
