@@ -36,13 +36,13 @@ pub fn stage(
     match who {
         None => {
             let env = embody_sim::make_sim(task, plain)?;
-            let actor = expert(assets).unwrap_or_else(|_| Noise::new(env_spec(&env), 0.0));
+            let actor = expert(assets).unwrap_or_else(|_| Noise::boxed(env_spec(&env), 0.0));
             Ok((env, actor))
         }
         Some(EXPERT) => Ok((embody_sim::make_sim(task, plain)?, expert(assets)?)),
         Some(name @ (RANDOM | ZERO)) => {
             let env = embody_sim::make_sim(task, plain)?;
-            let actor = Noise::new(env_spec(&env), if name == RANDOM { 1.0 } else { 0.0 });
+            let actor = Noise::boxed(env_spec(&env), if name == RANDOM { 1.0 } else { 0.0 });
             Ok((env, actor))
         }
         Some(folder) => {
@@ -107,7 +107,7 @@ struct Noise {
 }
 
 impl Noise {
-    fn new(env: &EnvSpec, share: f32) -> Box<dyn Policy> {
+    fn boxed(env: &EnvSpec, share: f32) -> Box<dyn Policy> {
         Box::new(Self {
             spec: PolicySpec {
                 kind: if share > 0.0 { RANDOM } else { ZERO }.to_owned(),
