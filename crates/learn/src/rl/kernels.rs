@@ -30,7 +30,7 @@ pub(crate) fn tanh(x: f32) -> f32 {
     let p = -5.704_988_7e-3 * z + 2.063_908_8e-2;
     let p = p * z - 5.373_971_6e-2;
     let p = p * z + 1.333_144_2e-1;
-    let p = p * z - 3.333_328_2e-1;
+    let p = p * z - 3.333_328e-1;
     let near = p * z * x + x;
     let e = exp(-2.0 * a);
     let far = ((1.0 - e) / (1.0 + e)).copysign(x);

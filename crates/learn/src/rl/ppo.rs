@@ -544,15 +544,11 @@ fn gather(from: &[f32], dim: usize, rows: &[u32], to: &mut [f32]) {
     }
 }
 
+/// Lends a task's tape.
+type Lend<'a> = dyn Fn(usize, &mut dyn FnMut(&mut Tape)) + Sync + 'a;
+
 /// A network's outputs of many rows, in pieces spread over the team. `with` lends task `i`'s tape.
-fn outputs(
-    team: &Team,
-    net: &Mlp,
-    params: &[f32],
-    x: &[f32],
-    out: &mut [f32],
-    with: &(dyn Fn(usize, &mut dyn FnMut(&mut Tape)) + Sync),
-) {
+fn outputs(team: &Team, net: &Mlp, params: &[f32], x: &[f32], out: &mut [f32], with: &Lend<'_>) {
     let (k, n) = (net.inputs(), net.outputs());
     let rows = x.len() / k;
     if rows < 8 {

@@ -30,6 +30,11 @@ impl Writer {
         self.word(u64::from(flag));
     }
 
+    fn option(&mut self, word: Option<u64>) {
+        self.flag(word.is_some());
+        word.into_iter().for_each(|word| self.word(word));
+    }
+
     fn bytes(&mut self, bytes: &[u8]) {
         self.word(bytes.len() as u64);
         self.0.extend_from_slice(bytes);
@@ -60,6 +65,10 @@ impl<'a> Reader<'a> {
         Ok(self.word()? != 0)
     }
 
+    fn option(&mut self) -> Result<Option<u64>, SimError> {
+        if self.flag()? { self.word().map(Some) } else { Ok(None) }
+    }
+
     fn bytes(&mut self) -> Result<&'a [u8], SimError> {
         let length = usize::try_from(self.word()?).unwrap_or(usize::MAX);
         let bytes = self.0.get(..length).ok_or_else(|| bad("it ends too early"))?;
@@ -74,12 +83,18 @@ impl<'a> Reader<'a> {
 
     pub fn doubles(&mut self, to: &mut [f64]) -> Result<(), SimError> {
         self.same_length(to.len())?;
-        to.iter_mut().try_for_each(|x| Ok(*x = f64::from_bits(self.word()?)))
+        for x in to {
+            *x = f64::from_bits(self.word()?);
+        }
+        Ok(())
     }
 
     pub fn floats(&mut self, to: &mut [f32]) -> Result<(), SimError> {
         self.same_length(to.len())?;
-        to.iter_mut().try_for_each(|x| Ok(*x = f32::from_bits(self.word()? as u32)))
+        for x in to {
+            *x = f32::from_bits(self.word()? as u32);
+        }
+        Ok(())
     }
 }
 
@@ -136,16 +151,14 @@ impl SimEnv {
         let (task, scene) = (&*self.loaded.task, &*self.scene);
         let slot = &mut self.slots[env];
         let (seed, automatic) = (from.word()?, from.word()?);
-        let drawn = match from.flag()? {
-            true => Some(from.word()?),
-            false => None,
-        };
-        match drawn {
-            Some(seed) => slot.reset(task, scene, self.options.randomize_look, seed),
+        match from.option()? {
+            Some(origin) => {
+                slot.memory.difficulty = from.option()?.map(|d| d as usize);
+                slot.reset(task, scene, self.options.randomize_look, origin);
+            }
             None => {
                 let start = load_start(slot, from)?;
-                let model = task.model();
-                slot.begin(task, &start, scene, model)
+                slot.begin(task, &start, scene, task.drawn())
                     .map_err(|e| SimError::Snapshot { why: e.to_string() })?;
             }
         }
@@ -159,6 +172,7 @@ impl SimEnv {
         slot.data.camlight();
         let memory = &mut slot.memory;
         memory.steps = usize::try_from(from.word()?).unwrap_or(usize::MAX);
+        memory.difficulty = from.option()?.map(|d| d as usize);
         from.doubles(&mut memory.target)?;
         from.floats(&mut memory.action)?;
         from.floats(&mut memory.previous)?;
@@ -167,6 +181,8 @@ impl SimEnv {
         memory.rng = ChaCha8Rng::from_seed(rng);
         let (low, high) = (from.word()?, from.word()?);
         memory.rng.set_word_pos(u128::from(low) | u128::from(high) << 64);
+        // One more than the difficulty, for 0 says that there is none.
+        memory.difficulty = usize::try_from(from.word()?).unwrap_or(0).checked_sub(1);
         slot.held = from.word()? as u32;
         slot.diverged = from.flag()?;
         slot.divergences = from.word()?;
@@ -183,9 +199,9 @@ impl SimEnv {
 fn save_slot(slot: &Slot, out: &mut Writer) {
     out.word(slot.seed);
     out.word(slot.automatic);
-    out.flag(slot.drawn.is_some());
-    match slot.drawn {
-        Some(seed) => out.word(seed),
+    out.option(slot.origin.map(|(seed, _)| seed));
+    match slot.origin {
+        Some((_, difficulty)) => out.option(difficulty.map(|d| d as u64)),
         None => {
             for values in [&slot.start.qpos, &slot.start.qvel, &slot.start.ctrl] {
                 out.doubles(values);
@@ -197,6 +213,7 @@ fn save_slot(slot: &Slot, out: &mut Writer) {
     out.doubles(&slot.data.state(STATE));
     let memory = &slot.memory;
     out.word(memory.steps as u64);
+    out.option(memory.difficulty.map(|d| d as u64));
     out.doubles(&memory.target);
     out.floats(&memory.action);
     out.floats(&memory.previous);
@@ -205,6 +222,7 @@ fn save_slot(slot: &Slot, out: &mut Writer) {
     let position = memory.rng.get_word_pos();
     out.word(position as u64);
     out.word((position >> 64) as u64);
+    out.word(memory.difficulty.map_or(0, |difficulty| difficulty as u64 + 1));
     out.word(u64::from(slot.held));
     out.flag(slot.diverged);
     out.word(slot.divergences);

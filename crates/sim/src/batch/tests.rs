@@ -79,7 +79,7 @@ fn a_saved_batch_goes_on_to_the_bit() {
     if !assets.join("gymnasium").exists() {
         return;
     }
-    for task in ["so101-pick-lift", "Ant-v5", "Humanoid-v5", "Hopper-v4"] {
+    for task in ["so101-pick-lift", "Ant-v5", "Humanoid-v5", "Hopper-v4", "go1-velocity-rough"] {
         let make = || {
             let options = EnvOptions {
                 num_envs: 3,

@@ -8,6 +8,7 @@
 mod gymnasium;
 mod so101;
 mod so101_pick_lift;
+mod velocity;
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -104,6 +105,9 @@ pub(crate) struct Memory {
     pub values: Vec<f64>,
     /// For what happens within an episode: pushes, commands, noise.
     pub rng: ChaCha8Rng,
+    /// How hard the next episode is to be where it begins by itself, in the task's own measure: the
+    /// one thing that outlives an episode. A `reset` with a seed drops it.
+    pub difficulty: Option<usize>,
 }
 
 impl Default for Memory {
@@ -115,12 +119,13 @@ impl Default for Memory {
             previous: Vec::new(),
             values: Vec::new(),
             rng: ChaCha8Rng::from_seed([0; 32]),
+            difficulty: None,
         }
     }
 }
 
 impl Memory {
-    /// As at the beginning of an episode.
+    /// As at the beginning of an episode; `difficulty` stays.
     pub fn forget(&mut self) {
         self.steps = 0;
         self.target.fill(0.0);
@@ -137,11 +142,13 @@ pub(crate) struct Moment<'a> {
     pub memory: &'a Memory,
 }
 
+type Observer<T> = Box<dyn Fn(&Moment<'_>, &mut [T]) + Send + Sync>;
+
 /// Computes one environment's value of an observation.
 pub(crate) enum Observe {
-    F32(Box<dyn Fn(&Moment<'_>, &mut [f32]) + Send + Sync>),
+    F32(Observer<f32>),
     /// Tasks that are to agree with another simulator's to the bit.
-    F64(Box<dyn Fn(&Moment<'_>, &mut [f64]) + Send + Sync>),
+    F64(Observer<f64>),
 }
 
 /// A vector observation.
@@ -202,6 +209,15 @@ pub(crate) struct Manipulation {
 pub(crate) trait Task: Send + Sync {
     /// The compiled scene.
     fn model(&self) -> &Arc<MjModel>;
+    /// The scene as it is drawn: the same joints and bodies in the same order, with what physics has
+    /// no use for.
+    fn drawn(&self) -> &Arc<MjModel> {
+        self.model()
+    }
+    /// Body around which shadows are drawn, where it leaves the scene's middle.
+    fn follows(&self) -> Option<usize> {
+        None
+    }
     /// Hash of the files that the scene was compiled from.
     fn model_hash(&self) -> &ContentHash;
     /// What can be given another look.
@@ -248,6 +264,10 @@ pub(crate) trait Task: Send + Sync {
     fn failed(&self, _now: &Moment<'_>) -> bool {
         false
     }
+    /// What is measured of the episode so far, by name, for evaluation.
+    fn metrics(&self, _now: &Moment<'_>) -> Vec<(&'static str, f64)> {
+        Vec::new()
+    }
     /// Events once a step has been judged, before it is observed: pushes, new commands.
     fn end_of_step(&self, _data: &mut Data, _memory: &mut Memory) {}
 }
@@ -265,7 +285,11 @@ impl Loaded {
 
     /// What is drawn of the task; built at the first call.
     pub(crate) fn scene(&self) -> Arc<Scene> {
-        Arc::clone(self.scene.get_or_init(|| Arc::new(Scene::new(self.task.model()))))
+        let build = || {
+            let scene = Scene::new(self.task.drawn());
+            Arc::new(Scene { follows: self.task.follows(), ..scene })
+        };
+        Arc::clone(self.scene.get_or_init(build))
     }
 }
 
@@ -283,5 +307,5 @@ pub(crate) trait Definition: Sync {
 /// All tasks.
 pub(crate) fn definitions() -> impl Iterator<Item = &'static dyn Definition> {
     let own: [&'static dyn Definition; 1] = [&so101_pick_lift::PickLift];
-    own.into_iter().chain(gymnasium::all())
+    own.into_iter().chain(gymnasium::all()).chain(velocity::all())
 }

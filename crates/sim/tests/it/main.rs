@@ -4,9 +4,12 @@
 
 mod bad_input;
 mod determinism;
+#[cfg(feature = "egl")]
+mod egl;
 mod gymnasium;
 mod pick_lift;
 mod variation;
+mod velocity;
 
 use std::path::{Path, PathBuf};
 

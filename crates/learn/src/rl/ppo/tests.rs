@@ -39,10 +39,10 @@ fn agrees_with_torch(cfg: &PpoConfig, rows: usize, per_update: usize) {
     ppo.rollout.log_std = random(9, actions, 0.05);
     // Probabilities under a policy near to the one that learns, so that some ratios are clipped.
     let noise = random(3, rows, 0.2);
-    for row in 0..rows {
+    for (row, noise) in noise.iter().enumerate() {
         let log_prob = |a: &f32| -0.5 * a * a - LOG_SQRT_TAU;
         let taken = &ppo.rollout.actions[row * actions..(row + 1) * actions];
-        ppo.rollout.log_probs[row] = taken.iter().map(log_prob).sum::<f32>() + noise[row];
+        ppo.rollout.log_probs[row] = taken.iter().map(log_prob).sum::<f32>() + noise;
     }
     ppo.rollout.values = random(4, rows, 0.3);
     ppo.rollout.returns = random(5, rows, 1.0);
