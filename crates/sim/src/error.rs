@@ -116,6 +116,12 @@ pub enum SimError {
         /// The value.
         value: f32,
     },
+    /// Nobody wrote an expert for the task.
+    #[error("task `{task}` has no scripted expert")]
+    NoExpert {
+        /// The task.
+        task: String,
+    },
     /// An expert was not given what it reads.
     #[error("the expert of `{task}` needs observation `{key}` of {numel} values per environment")]
     MissingObservation {
@@ -138,7 +144,14 @@ impl Hint for SimError {
             Self::UnknownCamera { known, .. } => {
                 Some(format!("cameras of this task: {}", known.join(", ")))
             }
-            Self::MissingAssets { .. } => Some("run `cargo xtask setup`".to_owned()),
+            Self::MissingAssets { path } => {
+                let robot = path.parent().and_then(|p| p.file_name()).unwrap_or_default();
+                let robot = robot.to_string_lossy();
+                Some(format!(
+                    "run `embody assets get {robot}`, or `cargo xtask setup --robots` in the source \
+                     tree"
+                ))
+            }
             Self::Replay { hint, .. } => Some((*hint).to_owned()),
             Self::LoadModel { .. } | Self::ReadModel { .. } => {
                 Some("run `cargo xtask setup` to put the robot models in place anew".to_owned())
@@ -151,6 +164,9 @@ impl Hint for SimError {
             ),
             Self::MissingObservation { .. } => {
                 Some("make the environment with privileged observations".to_owned())
+            }
+            Self::NoExpert { .. } => {
+                Some("train a policy, or run one that chooses at random".to_owned())
             }
             Self::MissingElement { .. } | Self::BadOption { .. } | Self::WrongLength { .. } => None,
         }

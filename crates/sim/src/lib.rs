@@ -15,6 +15,7 @@ mod options;
 mod raster;
 mod registry;
 mod replay;
+mod robots;
 mod tasks;
 mod variation;
 
@@ -26,6 +27,7 @@ pub use error::SimError;
 pub use options::{EnvOptions, ExpertOptions};
 pub use registry::{expert, make, make_sim, render, show, tasks};
 pub use replay::{Demonstration, Replayed, replay};
+pub use robots::RobotModel;
 pub use tasks::{Dimension, TaskDescription, Term};
 pub use variation::{
     Placement, SourceChoice, VariationOptions, VariationReport, VariedEpisode,

@@ -7,6 +7,8 @@
 
 mod so101;
 mod so101_pick_lift;
+mod so101_push;
+mod so101_reach;
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -22,8 +24,11 @@ use crate::ik::Chain;
 use crate::mj::Data;
 use crate::raster::{Look, Scene};
 
-pub(crate) use so101::{to_joint_positions, to_units};
-pub(crate) use so101_pick_lift::{CUBE_HALF_M, HOME_UNITS, arm as so101_arm};
+pub(crate) use so101::{
+    CONTROL_HZ as SO101_CONTROL_HZ, HOME_UNITS as SO101_HOME, TOOL_POINT as SO101_TOOL_POINT,
+    arm as so101_arm, to_joint_positions, to_units,
+};
+pub(crate) use so101_pick_lift::CUBE_HALF_M;
 
 /// What a task is, in words and numbers; no simulation needed to read it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -267,5 +272,8 @@ pub(crate) struct Entry {
 }
 
 /// All tasks.
-pub(crate) const ENTRIES: &[Entry] =
-    &[Entry { describe: so101_pick_lift::describe, load: so101_pick_lift::load }];
+pub(crate) const ENTRIES: &[Entry] = &[
+    Entry { describe: so101_reach::describe, load: so101_reach::load },
+    Entry { describe: so101_push::describe, load: so101_push::load },
+    Entry { describe: so101_pick_lift::describe, load: so101_pick_lift::load },
+];

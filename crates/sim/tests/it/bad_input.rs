@@ -21,7 +21,10 @@ fn unknown_task_names_the_nearest() {
          all tasks"
     );
     let error = embody_sim::make("", EnvOptions::new("nowhere")).err().unwrap();
-    assert_eq!(text(error), "unknown task `` | known tasks: so101-pick-lift");
+    assert_eq!(
+        text(error),
+        "unknown task `` | known tasks: so101-reach, so101-push, so101-pick-lift"
+    );
 }
 
 #[test]
@@ -29,12 +32,14 @@ fn absent_models_ask_for_setup() {
     let error = embody_sim::make(TASK, EnvOptions::new("no/such/folder")).err().unwrap();
     assert_eq!(
         text(error),
-        "robot model no/such/folder/so101/so101.xml is not there | run `cargo xtask setup`"
+        "robot model no/such/folder/so101/so101.xml is not there | run `embody assets get so101`, or \
+         `cargo xtask setup --robots` in the source tree"
     );
     let error = embody_sim::expert(TASK, 1, 0, ExpertOptions::new("none")).err().unwrap();
     assert_eq!(
         text(error),
-        "robot model none/so101/so101.xml is not there | run `cargo xtask setup`"
+        "robot model none/so101/so101.xml is not there | run `embody assets get so101`, or `cargo \
+         xtask setup --robots` in the source tree"
     );
 }
 
