@@ -3,7 +3,7 @@
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use crate::{ArrayView, FeatureSpec, Features, Result, SimulationRecord};
+use crate::{ArrayView, Error, FeatureSpec, Features, Result, SimulationRecord};
 
 /// What an environment is, as a policy and an evaluation need to know it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -104,5 +104,20 @@ pub trait VecEnv: Send {
     /// where it can't be run again, as on a robot.
     fn simulation(&self, _env: usize) -> Option<SimulationRecord> {
         None
+    }
+    /// Everything that decides what the batch does next, for [`VecEnv::restore`]; `None` where it
+    /// can't be had, as on a robot.
+    fn snapshot(&self) -> Option<Vec<u8>> {
+        None
+    }
+    /// Puts a batch of the same environments back to where [`VecEnv::snapshot`] was taken: from here
+    /// on both give the same bits, observations included.
+    ///
+    /// # Errors
+    /// When the bytes are of another environment, number of environments or version, or damaged.
+    fn restore(&mut self, _snapshot: &[u8]) -> Result<()> {
+        let id = &self.spec().id;
+        Err(Error::new(format!("environment `{id}` can't be put back to an earlier state"))
+            .with_hint("start the run again from its beginning"))
     }
 }

@@ -20,6 +20,7 @@ mod record;
 mod sampler;
 mod seed;
 mod stats;
+mod team;
 #[cfg(test)]
 mod testing;
 
@@ -39,3 +40,4 @@ pub use record::{EpisodeOutcome, Recorder, SimulationRecord, VariationRecord};
 pub use sampler::Sampler;
 pub use seed::derive_seed;
 pub use stats::{FeatureStats, StatsMap};
+pub use team::Team;

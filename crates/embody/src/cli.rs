@@ -56,6 +56,14 @@ pub enum Command {
         #[command(flatten)]
         flags: RunFlags,
     },
+    /// Train what a recipe says, such as `recipes/ppo-half-cheetah.toml`; another name of `run`
+    Train {
+        /// The recipe file (TOML)
+        #[arg(value_name = "RECIPE")]
+        recipe: PathBuf,
+        #[command(flatten)]
+        flags: RunFlags,
+    },
     /// Look at, check, import and process datasets
     #[command(subcommand)]
     Data(DataCommand),
@@ -623,6 +631,22 @@ pub enum BenchCommand {
         /// Seconds for each row
         #[arg(long, default_value_t = 5.0)]
         seconds: f64,
+    },
+    /// Stepping simulated tasks with random actions: environment steps per second
+    Sim {
+        /// The tasks
+        #[arg(default_values_t = ["Humanoid-v5", "Ant-v5", "HalfCheetah-v5"].map(String::from))]
+        tasks: Vec<String>,
+        /// Environments side by side
+        #[arg(long, default_value_t = 64)]
+        envs: usize,
+        /// Seconds of each of five rounds; the median counts
+        #[arg(long, default_value_t = 2.0)]
+        seconds: f64,
+        /// Measure envpool and Gymnasium's AsyncVectorEnv in turns with ours; installs them with pip
+        /// into an environment in the cache
+        #[arg(long)]
+        peers: bool,
     },
     /// Opening a dataset of many frames and computing its statistics: seconds and memory
     Scale {

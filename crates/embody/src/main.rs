@@ -65,7 +65,9 @@ fn run(cli: &Cli) -> Result<()> {
     let app = App { config, json: cli.global.json, task };
     match &cli.command {
         Command::Demo(flags) => commands::run::demo(&app, flags),
-        Command::Run { recipe, flags } => commands::run::run(&app, recipe, flags),
+        Command::Run { recipe, flags } | Command::Train { recipe, flags } => {
+            commands::run::run(&app, recipe, flags)
+        }
         Command::Data(command) => commands::data::run(&app, command),
         Command::Sim(command) => commands::sim::run(&app, command),
         Command::Assets(command) => commands::assets::run(&app, command),

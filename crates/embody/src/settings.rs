@@ -206,6 +206,19 @@ fn store_access() -> Result<StoreAccess> {
     Ok(StoreAccess { hub_endpoint, hub_token, aws })
 }
 
+/// Pythons on `PATH`, the default one first.
+pub fn pythons() -> Vec<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    let names = std::iter::once("python3".to_owned());
+    let names = names.chain((10..15).rev().map(|minor| format!("python3.{minor}")));
+    let found = names.filter_map(|name| {
+        let name = format!("{name}{}", std::env::consts::EXE_SUFFIX);
+        folders.iter().map(|dir| dir.join(&name)).find(|file| file.is_file())
+    });
+    found.collect()
+}
+
 /// The ffmpeg that `setting` names; with [`FIND`] the one on `PATH`, else the one that the Python
 /// package imageio-ffmpeg carries. Whether it runs is seen when a video first needs it.
 pub fn find_ffmpeg(setting: &str) -> Option<PathBuf> {

@@ -165,6 +165,15 @@ fn write_processor(
     write_json(&dir.join(format!("{name}.json")), &ProcessorFile { name: name.to_owned(), steps })
 }
 
+/// The kind of policy in a folder.
+pub(crate) fn policy_type(dir: &Path) -> Result<String> {
+    #[derive(Deserialize)]
+    struct Head {
+        r#type: String,
+    }
+    Ok(read_json::<Head>(&dir.join(CONFIG))?.r#type)
+}
+
 /// Reads a policy's folder.
 pub(crate) fn read_model(dir: &Path) -> Result<Model> {
     let path = dir.join(CONFIG);
@@ -340,6 +349,38 @@ pub(crate) fn write_tensors(path: &Path, tensors: &[(String, Vec<usize>, Vec<f32
     }
     let file = safetensors::serialize(views, None).map_err(wrap)?;
     fs::write(path, file).at("write", path)
+}
+
+/// Reads exactly the named f32 tensors of a file, in this order: one that is missing, misshapen or
+/// not wanted is an error.
+pub(crate) fn read_tensors(path: &Path, wanted: &[(String, Vec<usize>)]) -> Result<Vec<Vec<f32>>> {
+    let bytes = fs::read(path).at("read", path)?;
+    let tensors = parse(path, &bytes)?;
+    let mut out = Vec::with_capacity(wanted.len());
+    for (name, shape) in wanted {
+        let missing = |_| Error::TensorMissing { path: path.to_owned(), name: name.clone() };
+        out.push(f32_values(path, name, &tensors.tensor(name).map_err(missing)?, shape)?);
+    }
+    for name in tensors.names() {
+        if !wanted.iter().any(|(n, _)| n == name) {
+            let name = name.to_string();
+            return Err(Error::TensorUnexpected { path: path.to_owned(), name }.into());
+        }
+    }
+    Ok(out)
+}
+
+/// All f32 vectors of a file by name.
+pub(crate) fn read_all_vectors(path: &Path) -> Result<Vec<(String, Vec<f32>)>> {
+    let bytes = fs::read(path).at("read", path)?;
+    let tensors = parse(path, &bytes)?;
+    let mut out = Vec::new();
+    for (name, view) in tensors.tensors() {
+        let shape = view.shape().to_vec();
+        let values = f32_values(path, &name, &view, &shape)?;
+        out.push((name, values));
+    }
+    Ok(out)
 }
 
 /// Reads the named f32 vectors of a file, each `len` long.

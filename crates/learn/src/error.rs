@@ -57,6 +57,12 @@ pub(crate) enum Error {
     #[error("the policy's output for environment {env} is not finite")]
     NotFinite { env: usize },
 
+    #[error("environment {env} gave the reward {value}")]
+    RewardNotFinite { env: usize, value: f64 },
+
+    #[error("`{what}` became {value} at step {step}")]
+    LearningDiverged { what: &'static str, value: f64, step: u64 },
+
     #[error("{what}")]
     Invalid { what: String, hint: String },
 
@@ -88,10 +94,16 @@ impl Hint for Error {
             Self::Safetensors { .. } | Self::Json { .. } => {
                 "the file is damaged or of another program; copy it again".into()
             }
-            Self::PolicyType { .. } => "this version reads `act-small`".into(),
+            Self::PolicyType { .. } => "this version reads `act-small` and `mlp-gaussian`".into(),
             Self::NotFinite { .. } => {
                 "the observation lies far outside the training data, or the weights are damaged"
                     .into()
+            }
+            Self::RewardNotFinite { .. } => {
+                "look at the task's reward terms: one divides by zero or overflows".into()
+            }
+            Self::LearningDiverged { .. } => {
+                "lower the learning rate; the last checkpoint is from before".into()
             }
             Self::Invalid { hint, .. } => hint.clone(),
             Self::Threads { .. } => "lower `threads`".into(),

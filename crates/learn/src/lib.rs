@@ -18,6 +18,7 @@ mod optim;
 mod policy;
 mod processor;
 mod report;
+mod rl;
 mod statistics;
 mod train;
 mod workers;
@@ -34,6 +35,11 @@ pub use open_loop::{
 pub use policy::{PolicyOptions, load_policy};
 pub use processor::resize_area;
 pub use report::{Latency, PolicySummary, describe, latency};
+pub use rl::{
+    AdvantageNorm, AlgorithmConfig, EVENTS_DIR, Evaluation, LrSchedule, Nonlinearity,
+    Normalization, PpoConfig, RlConfig, RlOutcome, RlPreset, Truncation, read_rl_metrics,
+    rl_preset, rl_presets, train_rl,
+};
 pub use statistics::{Z95, mcnemar_exact, wilson};
 pub use train::{
     AugmentConfig, METRICS_FILE, MetricsRow, POLICY_DIR, PolicyConfig, Preset, TrainConfig,

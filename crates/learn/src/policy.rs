@@ -16,6 +16,7 @@ use crate::checkpoint::{self, ACT_SMALL, Model};
 use crate::error::Error;
 use crate::nn::Weights;
 use crate::processor::{floats, picture_to_f32, pixel_table, pixels, resize_area};
+use crate::rl::{ActorModel, MLP_GAUSSIAN};
 use crate::workers::Workers;
 
 /// How a loaded policy runs.
@@ -32,12 +33,18 @@ pub struct PolicyOptions {
     pub temporal_ensemble: Option<f64>,
 }
 
-/// Loads the policy in `dir` (LeRobot's checkpoint layout, type `act-small`).
+/// Loads the policy in `dir` (LeRobot's checkpoint layout, type `act-small` or `mlp-gaussian`).
 ///
 /// # Errors
 /// When a file is absent or damaged, a tensor missing, unexpected or misshapen, or an option
 /// impossible.
 pub fn load_policy(dir: &Path, options: PolicyOptions) -> Result<Box<dyn Policy>> {
+    if checkpoint::policy_type(dir)? == MLP_GAUSSIAN {
+        let one = options.n_action_steps.is_none_or(|n| n == 1);
+        let value = format!("{:?}", options.n_action_steps);
+        check("n_action_steps", value, one, "this policy gives one action at a time")?;
+        return Ok(Box::new(ActorModel::read(dir)?.into_policy()));
+    }
     let model = checkpoint::read_model(dir)?;
     let steps = options.n_action_steps.unwrap_or(model.net.config().n_action_steps);
     let fits = (1..=model.net.config().chunk_size).contains(&steps);

@@ -16,6 +16,12 @@ pub enum SimError {
         /// All ids there are.
         known: Vec<&'static str>,
     },
+    /// No scripted policy solves the task.
+    #[error("task `{task}` has no expert")]
+    NoExpert {
+        /// The task.
+        task: String,
+    },
     /// No camera of the task has this name.
     #[error("task `{task}` has no camera `{camera}`")]
     UnknownCamera {
@@ -86,14 +92,6 @@ pub enum SimError {
         /// What is allowed.
         range: &'static str,
     },
-    /// The threads could not be started.
-    #[error("could not start {threads} simulation threads")]
-    StartThreads {
-        /// How many.
-        threads: usize,
-        /// Why.
-        source: rayon::ThreadPoolBuildError,
-    },
     /// A slice of the wrong length was handed over.
     #[error("{what} has {got} elements, expected {expected}")]
     WrongLength {
@@ -115,12 +113,6 @@ pub enum SimError {
         name: String,
         /// The value.
         value: f32,
-    },
-    /// Nobody wrote an expert for the task.
-    #[error("task `{task}` has no scripted expert")]
-    NoExpert {
-        /// The task.
-        task: String,
     },
     /// An expert was not given what it reads.
     #[error("the expert of `{task}` needs observation `{key}` of {numel} values per environment")]
@@ -157,7 +149,6 @@ impl Hint for SimError {
                 Some("run `cargo xtask setup` to put the robot models in place anew".to_owned())
             }
             Self::AllocateEnv { .. } => Some("use fewer environments".to_owned()),
-            Self::StartThreads { .. } => Some("use fewer threads".to_owned()),
             Self::ActionNotFinite { .. } => Some(
                 "the policy's output is broken: look at its loss and its normalisation statistics"
                     .to_owned(),

@@ -12,6 +12,7 @@ mod experts;
 mod ik;
 mod mj;
 mod options;
+mod planar;
 mod raster;
 mod registry;
 mod replay;

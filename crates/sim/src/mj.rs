@@ -24,7 +24,6 @@ pub(crate) fn load(
     robot: &Path,
     meshes: &Path,
 ) -> Result<MjModel, SimError> {
-    route_messages();
     for path in [robot, meshes] {
         if !path.exists() {
             return Err(SimError::MissingAssets { path: path.to_owned() });
@@ -36,8 +35,29 @@ pub(crate) fn load(
         escape(&path.to_string_lossy())
     };
     let text = scene.replace("{robot}", &absolute(robot)).replace("{meshes}", &absolute(meshes));
-    MjModel::from_xml_string(&text)
+    compile(task, &text)
+}
+
+/// Compiles MJCF text.
+///
+/// # Errors
+/// When MuJoCo refuses it.
+pub(crate) fn compile(task: &str, text: &str) -> Result<MjModel, SimError> {
+    route_messages();
+    MjModel::from_xml_string(text)
         .map_err(|source| SimError::LoadModel { task: task.to_owned(), source })
+}
+
+/// Compiles an MJCF file with what it includes.
+///
+/// # Errors
+/// When the file is absent or MuJoCo refuses it.
+pub(crate) fn load_file(task: &str, path: &Path) -> Result<MjModel, SimError> {
+    route_messages();
+    if !path.exists() {
+        return Err(SimError::MissingAssets { path: path.to_owned() });
+    }
+    MjModel::from_xml(path).map_err(|source| SimError::LoadModel { task: task.to_owned(), source })
 }
 
 /// The id of a named element.
@@ -106,7 +126,8 @@ fn route_messages() {
                 _ => tracing::trace!(target: "mujoco", "{text}"),
             }
         }
-        // SAFETY: every use of MuJoCo in this crate begins with `load`, whose first act this is;
+        // SAFETY: every use of MuJoCo in this crate begins with `compile` or `load_file`, whose first act this
+        // is;
         // `Once` makes other threads wait until the handler stands.
         unsafe { mujoco_rs::prelude::set_log_handler(handler) };
     });

@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use embody_core::{Policy, Result, VecEnv};
 
 use crate::batch::{RgbImage, SimEnv};
-use crate::tasks::{ENTRIES, Entry, Loaded, TaskDescription};
+use crate::tasks::{Definition, Loaded, TaskDescription, definitions};
 use crate::{EnvOptions, ExpertOptions, SimError, experts};
 
 /// Ids of all tasks.
 pub fn tasks() -> Vec<&'static str> {
-    ENTRIES.iter().map(|entry| (entry.describe)().id).collect()
+    definitions().map(|task| task.describe().id).collect()
 }
 
 /// What a task is.
@@ -20,7 +20,7 @@ pub fn tasks() -> Vec<&'static str> {
 /// # Errors
 /// When there is no task of this id; the hint names the nearest.
 pub fn show(task_id: &str) -> Result<TaskDescription> {
-    Ok((find(task_id)?.describe)())
+    Ok(find(task_id)?.describe())
 }
 
 /// N environments of a task, each freshly reset with seed 0.
@@ -37,9 +37,9 @@ pub fn make(task_id: &str, options: EnvOptions) -> Result<Box<dyn VecEnv>> {
 /// # Errors
 /// As [`make`].
 pub fn make_sim(task_id: &str, options: EnvOptions) -> Result<SimEnv> {
-    let entry = find(task_id)?;
-    let loaded = load(entry, &options.asset_dir)?;
-    SimEnv::new((entry.describe)(), loaded, options)
+    let definition = find(task_id)?;
+    let loaded = load(definition, &options.asset_dir)?;
+    SimEnv::new(definition.describe(), loaded, options)
 }
 
 /// A scripted policy that solves the task from privileged observations.
@@ -55,9 +55,9 @@ pub fn expert(
     seed: u64,
     options: ExpertOptions,
 ) -> Result<Box<dyn Policy>> {
-    let entry = find(task_id)?;
-    let loaded = load(entry, &options.asset_dir)?;
-    experts::make(&(entry.describe)(), loaded, num_envs, seed, &options)
+    let definition = find(task_id)?;
+    let loaded = load(definition, &options.asset_dir)?;
+    experts::make(&definition.describe(), loaded, num_envs, seed, &options)
 }
 
 /// The first picture of an episode: task, its seed, camera and `(height, width)`.
@@ -77,24 +77,23 @@ pub fn render(
     env.render(0, camera, size)
 }
 
-fn find(task_id: &str) -> Result<&'static Entry, SimError> {
-    ENTRIES
-        .iter()
-        .find(|entry| (entry.describe)().id == task_id)
+pub(crate) fn find(task_id: &str) -> Result<&'static dyn Definition, SimError> {
+    definitions()
+        .find(|task| task.describe().id == task_id)
         .ok_or_else(|| SimError::UnknownTask { id: task_id.to_owned(), known: tasks() })
 }
 
 /// Loads a task, or finds it still in use: compiling a robot's meshes takes a second.
-fn load(entry: &Entry, asset_dir: &Path) -> Result<Arc<Loaded>, SimError> {
+fn load(definition: &'static dyn Definition, asset_dir: &Path) -> Result<Arc<Loaded>, SimError> {
     type Cache = HashMap<(&'static str, PathBuf), Weak<Loaded>>;
     static CACHE: OnceLock<Mutex<Cache>> = OnceLock::new();
     let mut cache =
         CACHE.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
-    let key = ((entry.describe)().id, asset_dir.to_owned());
+    let key = (definition.describe().id, asset_dir.to_owned());
     if let Some(loaded) = cache.get(&key).and_then(Weak::upgrade) {
         return Ok(loaded);
     }
-    let task = (entry.load)(asset_dir)?;
+    let task = definition.load(asset_dir)?;
     let loaded = Arc::new(Loaded::new(task));
     cache.insert(key, Arc::downgrade(&loaded));
     Ok(loaded)

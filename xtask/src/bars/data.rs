@@ -42,12 +42,12 @@ fn prepared(bench: &Bench<'_>, name: &str) -> Result<std::path::PathBuf> {
 }
 
 /// Runs our binary quietly; what it printed.
-fn embody(bench: &Bench<'_>, words: &[&str], paths: &[&Path]) -> Result<String> {
+pub fn embody(bench: &Bench<'_>, words: &[&str], paths: &[&Path]) -> Result<String> {
     let mut command = Command::new(bench.workspace.binary());
     sh::capture(command.arg("-q").args(words).args(paths))
 }
 
-fn last_json(said: &str, of: &str) -> Result<Value> {
+pub fn last_json(said: &str, of: &str) -> Result<Value> {
     serde_json::from_str(said.lines().last().unwrap_or_default()).during("read the output of", of)
 }
 
@@ -58,7 +58,7 @@ fn script(python: &Path, code: &str, args: &[&str]) -> Result<Value> {
     last_json(&said, "the peer's script")
 }
 
-fn number(value: &Value, key: &str) -> Result<f64> {
+pub fn number(value: &Value, key: &str) -> Result<f64> {
     value[key].as_f64().ok_or_else(|| Fail::new(format!("no number {key:?} in {value}")))
 }
 
@@ -306,7 +306,7 @@ fn doctor(bench: &mut Bench<'_>) -> Result<()> {
 }
 
 /// Runs tests by a filter: the summary, and whether they passed. No test is a failure.
-fn tests(bench: &Bench<'_>, filter: &str, env: &[(&str, &str)]) -> Result<(String, bool)> {
+pub fn tests(bench: &Bench<'_>, filter: &str, env: &[(&str, &str)]) -> Result<(String, bool)> {
     let mut cargo = bench.workspace.cargo();
     cargo.args(["nextest", "run", "--locked", "--workspace", "--no-tests", "fail"]);
     cargo.args(["-E", filter, "--color", "never"]).envs(env.iter().copied());

@@ -10,6 +10,7 @@ mod foundation;
 mod kill;
 mod peers;
 mod run;
+mod sim_rl;
 
 use std::fs;
 use std::path::PathBuf;
@@ -52,6 +53,8 @@ enum Name {
     Foundation,
     /// The dataset engine: reading, editing, importing, repairing
     Data,
+    /// Simulated environments and reinforcement learning
+    SimRl,
 }
 
 /// One bar.
@@ -109,6 +112,7 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     let (title, groups) = match name {
         Name::Foundation => ("foundation", foundation::GROUPS),
         Name::Data => ("data", data::GROUPS),
+        Name::SimRl => ("sim-rl", sim_rl::GROUPS),
     };
     let outcome = bench.measure(groups);
     if args.keep {

@@ -10,7 +10,7 @@ use crate::workspace;
 /// A Python of at least 3.`minor` with those packages, in the user's cache.
 pub fn python_with(packages: &[&str], minor: u32) -> Result<PathBuf> {
     let package = packages.join(" ");
-    let folder = package.replace("==", "-").replace(' ', "_").replace('*', "x");
+    let folder = package.replace("==", "-").replace(' ', "_").replace(['*', '[', ']'], "x");
     let home = workspace::cache()?.join("python").join(folder);
     let python = home.join("bin/python");
     let complete = home.join(".complete");
@@ -36,6 +36,14 @@ pub fn lerobot() -> Result<PathBuf> {
     match std::env::var_os("EMBODY_LEROBOT_PYTHON") {
         Some(python) => Ok(python.into()),
         None => python_with(&["lerobot==0.6.1", "rosbags==0.11.*"], 12),
+    }
+}
+
+/// The oracle of the MuJoCo tasks, Gymnasium; `EMBODY_SIM_PYTHON` names a ready environment.
+pub fn gymnasium() -> Result<PathBuf> {
+    match std::env::var_os("EMBODY_SIM_PYTHON") {
+        Some(python) => Ok(python.into()),
+        None => python_with(&["gymnasium[mujoco]==1.4.*", "mujoco==3.17.*"], 10),
     }
 }
 

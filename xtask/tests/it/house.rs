@@ -4,11 +4,13 @@ use crate::{none, root, rust_sources, tracked};
 
 /// Files that may switch `unsafe_code` on: foreign functions, memory maps, the one matrix kernel.
 const FFI: &[&str] = &[
+    "crates/core/src/team.rs",
     "crates/data/src/ring.rs",
     "crates/data/src/source/cache.rs",
     "crates/data/src/video/decode.rs",
     "crates/data/src/video/yuv.rs",
     "crates/learn/src/ops/gemm.rs",
+    "crates/learn/src/rl/kernels.rs",
     "crates/sim/src/mj.rs",
 ];
 

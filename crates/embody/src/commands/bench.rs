@@ -1,6 +1,8 @@
 //! `embody bench`: what this machine reaches, in the units in which others state theirs.
 
+mod peers;
 mod scale;
+mod sim;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -35,6 +37,16 @@ pub fn run(app: &App<'_>, command: &BenchCommand) -> Result<()> {
         BenchCommand::Scale { path, frames } => {
             let measured = scale::run(app, path, *frames)?;
             print_data(&if app.json { json!(measured).to_string() } else { measured.to_string() });
+            return Ok(());
+        }
+        BenchCommand::Sim { tasks, envs, seconds, peers } => {
+            let wanted = sim::Wanted { tasks, envs: *envs, seconds: *seconds, peers: *peers };
+            let rows = sim::run(app, &wanted)?;
+            if app.json {
+                print_data(&json!(rows).to_string());
+            } else {
+                rows.iter().for_each(|row| print_data(&row.to_string()));
+            }
             return Ok(());
         }
     };

@@ -7,6 +7,7 @@ pub mod open_loop;
 pub mod process;
 pub mod record;
 pub mod report;
+pub mod rl;
 pub mod rollouts;
 pub mod train;
 pub mod vary;
@@ -30,6 +31,7 @@ pub fn kinds(config: &Config) -> Vec<Box<dyn StepKind>> {
         Box::new(edit::Merge),
         Box::new(edit::Delete),
         Box::new(train::Train),
+        Box::new(rl::Rl { assets: assets.clone() }),
         Box::new(eval::Eval { assets: assets.clone() }),
         Box::new(open_loop::OpenLoop),
         Box::new(report::Report { assets: assets.clone() }),
@@ -81,6 +83,7 @@ pub fn summary_of(record: &StepRecord) -> String {
         "process" => outcome::<process::Outcome>(record).map(|o| o.summary()),
         "merge" | "delete" => outcome::<edit::Outcome>(record).map(|o| o.summary()),
         "train" => outcome::<train::Outcome>(record).map(|o| o.summary()),
+        "rl" => outcome::<rl::Outcome>(record).map(|o| o.summary()),
         "eval" => outcome::<eval::Outcome>(record).map(|o| o.summary()),
         "open-loop" => outcome::<open_loop::Outcome>(record).map(|o| o.summary()),
         "report" => Ok("one page".to_owned()),

@@ -5,7 +5,7 @@
 //! ([`reference`]). Both are tested against each other. Nothing in here starts a thread.
 
 mod fused;
-mod gemm;
+pub(crate) mod gemm;
 pub(crate) mod kernels;
 pub(crate) mod reference;
 #[cfg(test)]

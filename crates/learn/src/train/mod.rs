@@ -32,7 +32,8 @@ use crate::optim::{self, OptimState, StepSettings};
 use crate::processor::{CameraInput, Normalizer, Processor, pixel_table};
 use crate::workers::Workers;
 use batch::Augment;
-use state::{Lines, Saved, Window};
+pub(crate) use state::Lines;
+use state::{Saved, Window};
 
 /// The trained policy's folder in a run's folder.
 pub const POLICY_DIR: &str = "policy";

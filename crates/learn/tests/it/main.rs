@@ -3,5 +3,7 @@
 
 mod acting;
 mod env;
+mod pendulum;
+mod rl;
 mod source;
 mod training;

@@ -11,13 +11,12 @@ mod slot;
 mod tests;
 mod vectors;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use embody_core::{
     ArrayView, Autoreset, DType, DataView, EnvSpec, FeatureSpec, Observations, Result,
-    SimulationRecord, VecEnv,
+    SimulationRecord, Team, VecEnv,
 };
-use rayon::prelude::*;
 
 use crate::appearance::Appearance;
 use crate::mj::Data;
@@ -65,8 +64,8 @@ pub struct SimEnv {
     spec: EnvSpec,
     options: EnvOptions,
     cameras: Vec<Camera>,
-    pool: Option<rayon::ThreadPool>,
-    /// One per thread.
+    team: Team,
+    /// One per thread; who draws takes one that is free.
     renderers: Vec<Mutex<Renderer>>,
     slots: Vec<Slot>,
     vectors: Vec<VectorBuffer>,
@@ -132,10 +131,7 @@ impl SimEnv {
                 }
             }
         }
-        let threads = match options.threads {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
-            threads => threads,
-        };
+        let team = Team::new(options.threads);
         let cameras = task.cameras();
         let mut images = Vec::new();
         let mut features = indexmap::IndexMap::new();
@@ -159,21 +155,14 @@ impl SimEnv {
             Autoreset::SameStep => images.clone(),
             _ => Vec::new(),
         };
-        let pool = if threads > 1 {
-            let builder = rayon::ThreadPoolBuilder::new().num_threads(threads);
-            let named = builder.thread_name(|i| format!("embody-sim-{i}"));
-            Some(named.build().map_err(|source| SimError::StartThreads { threads, source })?)
-        } else {
-            None
-        };
         let mut env = Self {
             spec: spec(&description, features),
             description,
             loaded,
             scene,
             cameras,
-            pool,
-            renderers: (0..threads).map(|_| Mutex::default()).collect(),
+            renderers: (0..team.threads()).map(|_| Mutex::default()).collect(),
+            team,
             slots,
             vectors,
             images,
@@ -266,6 +255,22 @@ impl SimEnv {
         self.slots[env].diverged
     }
 
+    /// Generalised positions of an environment as they are now, `[nq]`.
+    ///
+    /// # Panics
+    /// When there is no such environment.
+    pub fn qpos(&self, env: usize) -> &[f64] {
+        self.slots[env].data.qpos()
+    }
+
+    /// Generalised velocities of an environment as they are now, `[nv]`.
+    ///
+    /// # Panics
+    /// When there is no such environment.
+    pub fn qvel(&self, env: usize) -> &[f64] {
+        self.slots[env].data.qvel()
+    }
+
     /// Contribution of each reward term to the last reward of an environment, in the description's
     /// order.
     ///
@@ -290,7 +295,7 @@ impl SimEnv {
     fn reset_ended(&mut self) {
         let (task, scene) = (&*self.loaded.task, &*self.scene);
         let randomize = self.options.randomize_look;
-        each(self.pool.as_ref(), &mut self.slots, |slot| {
+        self.team.each(&mut self.slots, |_, slot| {
             if slot.outcome.ended() {
                 slot.reset_automatically(task, scene, randomize);
             }
@@ -372,7 +377,7 @@ impl SimEnv {
 
     /// Draws the pictures of the environments that are `wanted`.
     fn draw(&mut self, pictures: Pictures, wanted: impl Fn(&Slot) -> bool + Sync + Send) {
-        let Self { slots, images, final_images, scene, options, renderers, pool, .. } = self;
+        let Self { slots, images, final_images, scene, options, renderers, team, .. } = self;
         let images = match pictures {
             Pictures::Current => images,
             Pictures::Final => final_images,
@@ -381,7 +386,7 @@ impl SimEnv {
             return;
         }
         if options.shadows {
-            each(pool.as_ref(), slots, |slot| {
+            team.each(slots, |_, slot| {
                 if wanted(slot) {
                     slot.shadow.update(scene, &slot.data, &slot.look, COARSE);
                 }
@@ -391,25 +396,13 @@ impl SimEnv {
             let [_, height, width, _] = image.shape;
             let oversample = if options.smooth_edges { 2 } else { 1 };
             let view = View { camera: image.camera, height, width, oversample, detail: DETAIL };
-            let draw = |(slot, out): (&mut Slot, &mut [u8])| {
-                if wanted(slot) {
-                    let thread = rayon::current_thread_index().unwrap_or(0) % renderers.len();
-                    let mut renderer =
-                        renderers[thread].lock().unwrap_or_else(PoisonError::into_inner);
-                    let shadow = options.shadows.then_some(&slot.shadow);
-                    renderer.rgb(scene, &slot.data, &slot.look, shadow, view, out);
-                }
-            };
-            let frame = height * width * 3;
-            match pool {
-                Some(pool) => pool.install(|| {
-                    slots
-                        .par_iter_mut()
-                        .zip(image.pixels.par_chunks_exact_mut(frame))
-                        .for_each(draw);
-                }),
-                None => slots.iter_mut().zip(image.pixels.chunks_exact_mut(frame)).for_each(draw),
-            }
+            let frames = image.pixels.chunks_exact_mut(height * width * 3);
+            let mut pairs: Vec<_> = slots.iter().zip(frames).filter(|(s, _)| wanted(s)).collect();
+            team.each(&mut pairs, |_, (slot, out)| {
+                let mut renderer = free(renderers);
+                let shadow = options.shadows.then_some(&slot.shadow);
+                renderer.rgb(scene, &slot.data, &slot.look, shadow, view, out);
+            });
         }
     }
 }
@@ -431,18 +424,12 @@ impl VecEnv for SimEnv {
         check_length("seeds", seeds.len(), self.slots.len())?;
         let (task, scene) = (&*self.loaded.task, &*self.scene);
         let randomize = self.options.randomize_look;
-        let reset = |(slot, seed): (&mut Slot, &Option<u64>)| {
-            if let Some(seed) = *seed {
+        self.team.each(&mut self.slots, |env, slot| {
+            if let Some(seed) = seeds[env] {
                 (slot.seed, slot.automatic) = (seed, 0);
                 slot.reset(task, scene, randomize, seed);
             }
-        };
-        match &self.pool {
-            Some(pool) => {
-                pool.install(|| self.slots.par_iter_mut().zip(seeds).for_each(reset));
-            }
-            None => self.slots.iter_mut().zip(seeds).for_each(reset),
-        }
+        });
         self.report();
         self.observe();
         Ok(())
@@ -461,29 +448,19 @@ impl VecEnv for SimEnv {
         }
         let (task, description) = (&*self.loaded.task, &self.description);
         let (scene, options) = (&*self.scene, &self.options);
-        let step = |((slot, action), active): ((&mut Slot, &[f32]), &bool)| {
-            if !*active {
+        self.team.each(&mut self.slots, |env, slot| {
+            if !active[env] {
                 return;
             }
             if options.autoreset == Autoreset::NextStep && slot.outcome.ended() {
                 slot.reset_automatically(task, scene, options.randomize_look);
                 return;
             }
-            slot.step(task, description, action);
+            slot.step(task, description, &actions[env * dims..(env + 1) * dims]);
             if options.trace && !slot.diverged {
                 slot.note();
             }
-        };
-        match &self.pool {
-            Some(pool) => pool.install(|| {
-                let actions = actions.par_chunks_exact(dims);
-                self.slots.par_iter_mut().zip(actions).zip(active).for_each(step);
-            }),
-            None => {
-                let actions = actions.chunks_exact(dims);
-                self.slots.iter_mut().zip(actions).zip(active).for_each(step);
-            }
-        }
+        });
         self.report();
         if self.options.autoreset == Autoreset::SameStep {
             self.keep_final();
@@ -558,15 +535,10 @@ pub(crate) fn engine() -> String {
     format!("mujoco {}", mujoco_rs::mujoco_version())
 }
 
-fn each(
-    pool: Option<&rayon::ThreadPool>,
-    slots: &mut [Slot],
-    act: impl Fn(&mut Slot) + Sync + Send,
-) {
-    match pool {
-        Some(pool) => pool.install(|| slots.par_iter_mut().for_each(act)),
-        None => slots.iter_mut().for_each(act),
-    }
+/// A renderer that nobody uses: there are as many as threads.
+fn free(renderers: &[Mutex<Renderer>]) -> MutexGuard<'_, Renderer> {
+    let free = renderers.iter().find_map(|renderer| renderer.try_lock().ok());
+    free.unwrap_or_else(|| renderers[0].lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 fn image_buffers(

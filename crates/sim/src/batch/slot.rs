@@ -171,13 +171,10 @@ impl Slot {
         self.held = if task.achieved(&now) { self.held + 1 } else { 0 };
         let success = self.outcome.success || self.held >= task.hold_steps();
         let terminated = (success && task.ends_on_success()) || task.failed(&now);
+        // Both at once, where the last step allowed is the one that ends it: as in Gymnasium.
         let late = self.memory.steps >= description.max_episode_steps;
-        self.outcome = Outcome {
-            reward: self.rewards.iter().sum(),
-            terminated,
-            truncated: late && !terminated,
-            success,
-        };
+        self.outcome =
+            Outcome { reward: self.rewards.iter().sum(), terminated, truncated: late, success };
         task.end_of_step(&mut self.data, &mut self.memory);
     }
 

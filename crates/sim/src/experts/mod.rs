@@ -3,6 +3,7 @@
 //! An expert plans a whole episode from its first observation: inverse kinematics at waypoints, a
 //! smooth joint-space curve through them. [`Planned`] plays the plan, environment by environment.
 
+mod aloha;
 mod so101;
 mod so101_pick_lift;
 mod so101_push;
@@ -32,6 +33,8 @@ pub(crate) fn make(
         "so101-pick-lift" => so101_pick_lift::make,
         "so101-reach" => so101_reach::make,
         "so101-push" => so101_push::make,
+        "aloha-transfer-cube" => aloha::transfer_cube,
+        "aloha-insertion" => aloha::insertion,
         id => return Err(SimError::NoExpert { task: id.to_owned() }.into()),
     };
     let planner = make(&loaded, options)?;

@@ -57,12 +57,11 @@ impl Planner for Push {
         let length = way[0].hypot(way[1]).max(1e-6);
         let way = way.map(|x| x / length);
         let behind = |place: [f64; 2], by: f64| [place[0] - by * way[0], place[1] - by * way[1]];
-        let turn = way[1].atan2(way[0]);
 
         let first = behind(puck, clear_m);
-        let other = self.arm.choose_side(state, first, LOW_M, turn);
+        let closing = self.arm.choose_closing(state, first, LOW_M, [-way[1], way[0]]);
         let mut to = |place: [f64; 2], height: f64, lean: f64| {
-            action(self.arm.reach_from_side(place, height, turn, lean, other), OPEN)
+            action(self.arm.reach_closing(place, height, closing, lean), OPEN)
         };
         let above = to(first, above_m, LEAN_RAD);
         let down = to(first, LOW_M, 0.0);
@@ -91,34 +90,5 @@ impl Planner for Push {
             (last, speed) = (*at, leaving);
         }
         plan
-    }
-}
-#[cfg(test)]
-mod dbg {
-    #[test]
-    fn dbg_push() {
-        let assets = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.embody/assets");
-        let mut env = crate::make_sim("so101-push", crate::EnvOptions { privileged: true, camera_size: None, ..crate::EnvOptions::new(&assets) }).unwrap();
-        use embody_core::VecEnv;
-        for s in 1000..1100u64 {
-            env.reset(&[Some(s)]).unwrap();
-            let mut e = crate::expert("so101-push", 1, 0, crate::ExpertOptions::new(&assets)).unwrap();
-            let mut a = vec![0f32; 6];
-            let mut last = vec![];
-            while !env.terminated()[0] && !env.truncated()[0] {
-                e.act(&env.observations(), &[true], &mut a).unwrap();
-                env.step(&a, &[true]).unwrap();
-                last = a.clone();
-            }
-            let o = env.observations();
-            let seen = o.arrays["observation.environment_state"].as_f32().unwrap().to_vec();
-            env.reset(&[Some(s)]).unwrap();
-            let o = env.observations();
-            let st = o.arrays["observation.environment_state"].as_f32().unwrap().to_vec();
-            let succ = seen;
-            let d = ((succ[0]-succ[2]).powi(2)+(succ[1]-succ[3]).powi(2)).sqrt();
-            let ang = (st[3]-st[1]).atan2(st[2]-st[0]).to_degrees();
-            if d > 0.02 { eprintln!("{s} start {st:.3?} end {:.3?} d {d:.3} ang {ang:.0} last {last:.0?}", &succ[..2]); }
-        }
     }
 }

@@ -34,13 +34,22 @@ impl Planner for Reach {
         let lean = LEAN_RAD + vary(0.2);
         let place =
             [f64::from(target[0]) + belief_error_m[0], f64::from(target[1]) + belief_error_m[1]];
-        self.arm.place(state);
-        let (out, (sin, cos)) = (outward(place), lean.sin_cos());
-        let there = self.arm.solve(&Target {
-            position: [place[0], place[1], f64::from(target[2])],
-            forward: [sin * out[0], sin * out[1], -cos],
-            closing: [-out[1], out[0], 0.0].map(|c| c * f64::from(SO101_HOME[4].signum())),
-        });
+        let out = outward(place);
+        let mut best = ([0.0; 5], f64::INFINITY);
+        // Where the wrist can't lean so, another way.
+        for lean in [lean, lean - 0.5, lean + 0.5] {
+            let (sin, cos) = lean.sin_cos();
+            self.arm.place(state);
+            let found = self.arm.solve_within(&Target {
+                position: [place[0], place[1], f64::from(target[2])],
+                forward: [sin * out[0], sin * out[1], -cos],
+                closing: [-out[1], out[0], 0.0].map(|c| c * f64::from(SO101_HOME[4].signum())),
+            });
+            if best.1 > 0.002 && found.1 < best.1 {
+                best = found;
+            }
+        }
+        let there = best.0;
         let start: [f32; 6] = std::array::from_fn(|i| state[i]);
         let mut plan = Vec::new();
         let there = action(there, state[5]);

@@ -8,7 +8,11 @@ use mujoco_rs::prelude::MjtObjBase;
 use super::math::{add, mul, normalize, scale, to_mat3, to_vec3};
 use super::{Renderer, Scene, View};
 use crate::mj::Data;
-use crate::tasks::ENTRIES;
+use crate::tasks::Definition;
+
+fn pick_lift() -> &'static dyn Definition {
+    crate::registry::find("so101-pick-lift").expect("the task")
+}
 
 /// The robot models, or `None` (with a line) where they have not been set up.
 fn assets() -> Option<PathBuf> {
@@ -63,7 +67,7 @@ fn agreement(
 #[test]
 fn geometry_agrees_with_mujocos_rays() {
     let Some(assets) = assets() else { return };
-    let task = (ENTRIES[0].load)(&assets).expect("the task loads");
+    let task = pick_lift().load(&assets).expect("the task loads");
     let scene = Scene::new(task.model());
     let mut data = Data::try_new(Arc::clone(task.model())).expect("data");
     for pose in [[0.0, -0.9, 0.8, 1.2, 1.6, 0.3], [0.4, 0.1, 0.3, 1.0, 1.2, 0.8]] {
@@ -110,7 +114,7 @@ fn the_cube_is_in_plain_view_at_the_start() {
     let mut env = crate::make_sim("so101-pick-lift", options).expect("environments");
     let seeds: Vec<_> = (0..40).map(Some).collect();
     embody_core::VecEnv::reset(&mut env, &seeds).expect("reset");
-    let task = (ENTRIES[0].load)(&assets).expect("the task loads");
+    let task = pick_lift().load(&assets).expect("the task loads");
     let cube = task.model().name_to_id(MjtObjBase::mjOBJ_GEOM, "cube").expect("cube") as i32;
     for seed in 0..40 {
         let image = env.render_depth(seed, "front", (96, 96)).expect("picture");

@@ -5,11 +5,18 @@
 //! time limits, divergence) is `batch`'s. Functions are pure in the environment's state, so that
 //! results depend on seed and actions only.
 
+mod aloha;
+mod aloha_insertion;
+mod aloha_transfer_cube;
+mod gymnasium;
+mod pusht;
+
 mod so101;
 mod so101_pick_lift;
 mod so101_push;
 mod so101_reach;
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
@@ -22,8 +29,10 @@ use serde::Serialize;
 use crate::SimError;
 use crate::ik::Chain;
 use crate::mj::Data;
+use crate::planar::Space;
 use crate::raster::{Look, Scene};
 
+pub(crate) use aloha::arms as aloha_arms;
 pub(crate) use so101::{
     CONTROL_HZ as SO101_CONTROL_HZ, HOME_UNITS as SO101_HOME, TOOL_POINT as SO101_TOOL_POINT,
     arm as so101_arm, to_joint_positions, to_units,
@@ -84,7 +93,17 @@ pub struct Term {
     /// Name.
     pub name: &'static str,
     /// What it is, with shape, units and range.
-    pub meaning: &'static str,
+    pub meaning: Cow<'static, str>,
+}
+
+impl Term {
+    pub(crate) fn new(name: &'static str, meaning: impl Into<Cow<'static, str>>) -> Self {
+        Self { name, meaning: meaning.into() }
+    }
+
+    pub(crate) const fn fixed(name: &'static str, meaning: &'static str) -> Self {
+        Self { name, meaning: Cow::Borrowed(meaning) }
+    }
 }
 
 /// What an environment remembers of its episode beside MuJoCo's state.
@@ -99,6 +118,8 @@ pub(crate) struct Memory {
     pub previous: Vec<f32>,
     /// The task's own, [`Task::remembered`] of them; zeros at the beginning.
     pub values: Vec<f64>,
+    /// Physics of tasks in the plane, which MuJoCo only draws.
+    pub space: Option<Box<Space>>,
     /// For what happens within an episode: pushes, commands, noise.
     pub rng: ChaCha8Rng,
 }
@@ -111,6 +132,7 @@ impl Default for Memory {
             action: Vec::new(),
             previous: Vec::new(),
             values: Vec::new(),
+            space: None,
             rng: ChaCha8Rng::from_seed([0; 32]),
         }
     }
@@ -124,6 +146,7 @@ impl Memory {
         self.action.fill(0.0);
         self.previous.fill(0.0);
         self.values.fill(0.0);
+        self.space = None;
     }
 }
 
@@ -266,14 +289,42 @@ impl Loaded {
 }
 
 /// Everything about a task that can be said or made by id.
-pub(crate) struct Entry {
-    pub describe: fn() -> TaskDescription,
-    pub load: fn(&Path) -> Result<Arc<dyn Task>, SimError>,
+pub(crate) trait Definition: Sync {
+    /// What it is, without loading anything.
+    fn describe(&self) -> TaskDescription;
+    /// Loads its model out of the folder of robot models.
+    ///
+    /// # Errors
+    /// When the model is absent, or MuJoCo refuses it.
+    fn load(&'static self, asset_dir: &Path) -> Result<Arc<dyn Task>, SimError>;
 }
 
-/// All tasks.
-pub(crate) const ENTRIES: &[Entry] = &[
-    Entry { describe: so101_reach::describe, load: so101_reach::load },
-    Entry { describe: so101_push::describe, load: so101_push::load },
-    Entry { describe: so101_pick_lift::describe, load: so101_pick_lift::load },
+/// A task of this folder, by its file's two functions.
+struct Own {
+    describe: fn() -> TaskDescription,
+    load: fn(&Path) -> Result<Arc<dyn Task>, SimError>,
+}
+
+impl Definition for Own {
+    fn describe(&self) -> TaskDescription {
+        (self.describe)()
+    }
+
+    fn load(&'static self, asset_dir: &Path) -> Result<Arc<dyn Task>, SimError> {
+        (self.load)(asset_dir)
+    }
+}
+
+static OWN: [Own; 6] = [
+    Own { describe: so101_reach::describe, load: so101_reach::load },
+    Own { describe: so101_push::describe, load: so101_push::load },
+    Own { describe: so101_pick_lift::describe, load: so101_pick_lift::load },
+    Own { describe: aloha_transfer_cube::describe, load: aloha_transfer_cube::load },
+    Own { describe: aloha_insertion::describe, load: aloha_insertion::load },
+    Own { describe: pusht::describe, load: pusht::load },
 ];
+
+/// All tasks.
+pub(crate) fn definitions() -> impl Iterator<Item = &'static dyn Definition> {
+    OWN.iter().map(|own| own as &dyn Definition).chain(gymnasium::all())
+}

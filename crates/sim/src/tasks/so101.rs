@@ -204,13 +204,14 @@ pub(super) fn cameras() -> Vec<Term> {
         ("wrist", "u8 [H, W, 3]: on the gripper, looking at its jaws"),
         ("overview", "for people: the whole scene from the side"),
     ]
-    .map(|(name, meaning)| Term { name, meaning })
+    .map(|(name, meaning)| Term::new(name, meaning))
     .into()
 }
 
-/// The description of `observation.state`.
-pub(super) const STATE: Term =
-    Term { name: "observation.state", meaning: "f32 [6]: joint positions, in the action's units" };
+/// The description of [`Table::state`].
+pub(super) fn state() -> Term {
+    Term::new("observation.state", "f32 [6]: joint positions, in the action's units")
+}
 
 /// The description of what [`Table`] varies.
 pub(super) fn randomization() -> [Term; 3] {
@@ -219,7 +220,7 @@ pub(super) fn randomization() -> [Term; 3] {
         ("table colour", "brightness ±8 %"),
         ("light", "key light ±12 %, headlight ±10 %, direction tilted by up to 0.15"),
     ]
-    .map(|(name, meaning)| Term { name, meaning })
+    .map(|(name, meaning)| Term::new(name, meaning))
 }
 
 /// The arm without its gripper, for inverse kinematics; its point is between the open jaws.

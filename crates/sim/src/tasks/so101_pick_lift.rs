@@ -53,7 +53,7 @@ const LIFT_M: f64 = 0.05;
 const HOLD_STEPS: u32 = 10;
 
 pub(super) fn describe() -> TaskDescription {
-    let term = |name, meaning| Term { name, meaning };
+    let term = |name, meaning: &'static str| Term::new(name, meaning);
     TaskDescription {
         id: SCENE.task,
         version: 1,
@@ -65,7 +65,7 @@ pub(super) fn describe() -> TaskDescription {
         max_episode_steps: 160,
         action: so101::action(),
         observations: vec![
-            so101::STATE,
+            so101::state(),
             term(
                 "observation.environment_state",
                 "f32 [4], privileged: cube centre x, y, z in metres in the arm's frame, and its \

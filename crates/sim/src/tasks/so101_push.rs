@@ -45,12 +45,12 @@ const SCENE: Added = Added {
 
 const PUCK_HALF_HEIGHT_M: f64 = 0.015;
 /// Field of the puck's centre, metres in the arm's frame (x ahead, y to its left).
-const FIELD_X_M: [f64; 2] = [0.18, 0.24];
+const FIELD_X_M: [f64; 2] = [0.20, 0.25];
 const FIELD_Y_M: [f64; 2] = [-0.06, 0.06];
 /// From puck to goal.
 const WAY_M: [f64; 2] = [0.06, 0.08];
 /// Where goals may be.
-const GOAL_X_M: [f64; 2] = [0.15, 0.29];
+const GOAL_X_M: [f64; 2] = [0.16, 0.30];
 const GOAL_Y_M: [f64; 2] = [-0.12, 0.12];
 /// How near counts, and how slow.
 const NEAR_M: f64 = 0.025;
@@ -58,7 +58,7 @@ const REST_M_S: f64 = 0.02;
 const HOLD_STEPS: u32 = 10;
 
 pub(super) fn describe() -> TaskDescription {
-    let term = |name, meaning| Term { name, meaning };
+    let term = |name, meaning: &'static str| Term::new(name, meaning);
     let [joints, table, light] = so101::randomization();
     TaskDescription {
         id: SCENE.task,
@@ -71,7 +71,7 @@ pub(super) fn describe() -> TaskDescription {
         max_episode_steps: 160,
         action: so101::action(),
         observations: vec![
-            so101::STATE,
+            so101::state(),
             term(
                 "observation.environment_state",
                 "f32 [4], privileged: x, y of the puck's centre and of the goal's, in metres in the \
@@ -85,10 +85,10 @@ pub(super) fn describe() -> TaskDescription {
             term("goal", "0.5 while the puck is at rest on the goal"),
         ],
         randomization: vec![
-            term("puck position", "x 0.18..0.24 m, y -0.06..0.06 m, uniform"),
+            term("puck position", "x 0.20..0.25 m, y -0.06..0.06 m, uniform"),
             term(
                 "goal position",
-                "0.06..0.08 m from the puck, in any direction that keeps it in x 0.15..0.29 m, \
+                "0.06..0.08 m from the puck, in any direction that keeps it in x 0.16..0.30 m, \
                  y -0.12..0.12 m",
             ),
             joints,

@@ -46,7 +46,7 @@ const NEAR_M: f64 = 0.02;
 const HOLD_STEPS: u32 = 10;
 
 pub(super) fn describe() -> TaskDescription {
-    let term = |name, meaning| Term { name, meaning };
+    let term = |name, meaning: &'static str| Term::new(name, meaning);
     let [joints, table, light] = so101::randomization();
     TaskDescription {
         id: SCENE.task,
@@ -59,7 +59,7 @@ pub(super) fn describe() -> TaskDescription {
         max_episode_steps: 100,
         action: so101::action(),
         observations: vec![
-            so101::STATE,
+            so101::state(),
             term(
                 "observation.environment_state",
                 "f32 [3], privileged: the target's x, y, z in metres in the arm's frame",

@@ -4,6 +4,8 @@
 
 mod bad_input;
 mod determinism;
+mod gymnasium;
+mod manipulation;
 mod pick_lift;
 mod variation;
 

@@ -1,0 +1,379 @@
+//! Element-wise passes of small networks as vector code, and the product of one row with a matrix.
+//!
+//! Each is written as a plain loop without fused multiply-adds and compiled three times: for every
+//! x86-64, for AVX2 and for AVX-512; which one runs is asked of the processor. Lanes are computed as
+//! the scalar loop would, and sums have a fixed number of partial sums, so all three give the same bits.
+#![allow(unsafe_code)]
+
+use crate::ops::kernels::exp;
+
+/// The nonlinearity between layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Nonlinearity {
+    /// tanh(x), to within 3e-7 of libm's.
+    #[default]
+    Tanh,
+    /// max(0, x).
+    Relu,
+    /// x above 0, e^x − 1 below.
+    Elu,
+    /// x / (1 + e^−x).
+    Silu,
+}
+
+/// tanh: an odd polynomial near 0 (Cephes' tanhf), by e^−2|x| elsewhere; relative error below 5e-7.
+#[inline(always)]
+pub(crate) fn tanh(x: f32) -> f32 {
+    let a = x.abs();
+    let z = x * x;
+    let p = -5.704_988_7e-3 * z + 2.063_908_8e-2;
+    let p = p * z - 5.373_971_6e-2;
+    let p = p * z + 1.333_144_2e-1;
+    let p = p * z - 3.333_328_2e-1;
+    let near = p * z * x + x;
+    let e = exp(-2.0 * a);
+    let far = ((1.0 - e) / (1.0 + e)).copysign(x);
+    if a < 0.625 { near } else { far }
+}
+
+#[inline(always)]
+fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + exp(-x))
+}
+
+/// Compiles a loop for the processors that matter and picks one at run time.
+macro_rules! vectorised {
+    ($(#[$doc:meta])* fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $out:ty)? $body:block) => {
+        $(#[$doc])*
+        #[allow(clippy::too_many_arguments, reason = "plain slices")]
+        pub(crate) fn $name($($arg: $ty),*) $(-> $out)? {
+            #[inline(always)]
+            #[allow(clippy::too_many_arguments, reason = "plain slices")]
+            fn everywhere($($arg: $ty),*) $(-> $out)? $body
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+                #[allow(clippy::too_many_arguments, reason = "plain slices")]
+                fn avx512($($arg: $ty),*) $(-> $out)? { everywhere($($arg),*) }
+                #[target_feature(enable = "avx2")]
+                #[allow(clippy::too_many_arguments, reason = "plain slices")]
+                fn avx2($($arg: $ty),*) $(-> $out)? { everywhere($($arg),*) }
+                if is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512dq")
+                    && is_x86_feature_detected!("avx512vl")
+                {
+                    // SAFETY: the processor has what the function is compiled for.
+                    return unsafe { avx512($($arg),*) };
+                }
+                if is_x86_feature_detected!("avx2") {
+                    // SAFETY: the processor has what the function is compiled for.
+                    return unsafe { avx2($($arg),*) };
+                }
+            }
+            everywhere($($arg),*)
+        }
+    };
+}
+
+vectorised! {
+    /// `y += b` on every row of `y [.., n]`.
+    fn add_bias(y: &mut [f32], b: &[f32]) {
+        for row in y.chunks_exact_mut(b.len()) {
+            for (v, b) in row.iter_mut().zip(b) {
+                *v += b;
+            }
+        }
+    }
+}
+
+vectorised! {
+    /// `y = act(y + b)` on every row of `y [.., n]`.
+    fn bias_activate(y: &mut [f32], b: &[f32], act: Nonlinearity) {
+        let n = b.len();
+        match act {
+            Nonlinearity::Tanh => y.chunks_exact_mut(n).for_each(|row| {
+                row.iter_mut().zip(b).for_each(|(v, b)| *v = tanh(*v + b));
+            }),
+            Nonlinearity::Relu => y.chunks_exact_mut(n).for_each(|row| {
+                row.iter_mut().zip(b).for_each(|(v, b)| *v = (*v + b).max(0.0));
+            }),
+            Nonlinearity::Elu => y.chunks_exact_mut(n).for_each(|row| {
+                row.iter_mut().zip(b).for_each(|(v, b)| {
+                    let x = *v + b;
+                    let e = exp(x.min(0.0)) - 1.0;
+                    *v = if x > 0.0 { x } else { e };
+                });
+            }),
+            Nonlinearity::Silu => y.chunks_exact_mut(n).for_each(|row| {
+                row.iter_mut().zip(b).for_each(|(v, b)| {
+                    let x = *v + b;
+                    *v = x * sigmoid(x);
+                });
+            }),
+        }
+    }
+}
+
+vectorised! {
+    /// `y = act(x)`.
+    fn activate(x: &[f32], y: &mut [f32], act: Nonlinearity) {
+        match act {
+            Nonlinearity::Tanh => y.iter_mut().zip(x).for_each(|(y, x)| *y = tanh(*x)),
+            Nonlinearity::Relu => y.iter_mut().zip(x).for_each(|(y, x)| *y = x.max(0.0)),
+            Nonlinearity::Elu => y.iter_mut().zip(x).for_each(|(y, x)| {
+                let e = exp(x.min(0.0)) - 1.0;
+                *y = if *x > 0.0 { *x } else { e };
+            }),
+            Nonlinearity::Silu => y.iter_mut().zip(x).for_each(|(y, x)| *y = x * sigmoid(*x)),
+        }
+    }
+}
+
+vectorised! {
+    /// `x = act(x)`.
+    fn activate_in_place(x: &mut [f32], act: Nonlinearity) {
+        match act {
+            Nonlinearity::Tanh => x.iter_mut().for_each(|x| *x = tanh(*x)),
+            Nonlinearity::Relu => x.iter_mut().for_each(|x| *x = x.max(0.0)),
+            Nonlinearity::Elu => x.iter_mut().for_each(|x| {
+                let e = exp(x.min(0.0)) - 1.0;
+                *x = if *x > 0.0 { *x } else { e };
+            }),
+            Nonlinearity::Silu => x.iter_mut().for_each(|x| *x *= sigmoid(*x)),
+        }
+    }
+}
+
+vectorised! {
+    /// `d *= act'`, from the activation's output `y`; from its input `x` for [`Nonlinearity::Silu`].
+    fn activate_backward(d: &mut [f32], y: &[f32], x: &[f32], act: Nonlinearity) {
+        match act {
+            Nonlinearity::Tanh => d.iter_mut().zip(y).for_each(|(d, y)| *d *= 1.0 - y * y),
+            Nonlinearity::Relu => d.iter_mut().zip(y).for_each(|(d, y)| {
+                *d = if *y > 0.0 { *d } else { 0.0 };
+            }),
+            Nonlinearity::Elu => d.iter_mut().zip(y).for_each(|(d, y)| {
+                *d *= if *y > 0.0 { 1.0 } else { *y + 1.0 };
+            }),
+            Nonlinearity::Silu => d.iter_mut().zip(x).for_each(|(d, x)| {
+                let s = sigmoid(*x);
+                *d *= s * (1.0 + x * (1.0 - s));
+            }),
+        }
+    }
+}
+
+vectorised! {
+    /// `sums += ` the sum of the rows of `rows [.., n]`.
+    fn add_rows(rows: &[f32], sums: &mut [f32]) {
+        for row in rows.chunks_exact(sums.len()) {
+            for (s, v) in sums.iter_mut().zip(row) {
+                *s += v;
+            }
+        }
+    }
+}
+
+vectorised! {
+    /// `to += from`.
+    fn add(to: &mut [f32], from: &[f32]) {
+        to.iter_mut().zip(from).for_each(|(t, f)| *t += f);
+    }
+}
+
+vectorised! {
+    /// `y = b + x · w` for one row, `w [k, n]`.
+    fn row_times_matrix(x: &[f32], w: &[f32], b: &[f32], y: &mut [f32]) {
+        let n = b.len();
+        y.copy_from_slice(b);
+        let mut columns = 0;
+        // Sixty-four columns at a time stay in registers over all of x.
+        while columns + 64 <= n {
+            let mut sums = [0.0f32; 64];
+            sums.copy_from_slice(&b[columns..columns + 64]);
+            for (i, x) in x.iter().enumerate() {
+                let row = &w[i * n + columns..i * n + columns + 64];
+                for (s, w) in sums.iter_mut().zip(row) {
+                    *s += x * w;
+                }
+            }
+            y[columns..columns + 64].copy_from_slice(&sums);
+            columns += 64;
+        }
+        if columns < n {
+            let rest = &mut y[columns..];
+            for (i, x) in x.iter().enumerate() {
+                let row = &w[i * n + columns..(i + 1) * n];
+                rest.iter_mut().zip(row).for_each(|(s, w)| *s += x * w);
+            }
+        }
+    }
+}
+
+vectorised! {
+    /// Sum of squares, in sixteen partial sums of f64.
+    fn sum_of_squares(values: &[f32]) -> f64 {
+        let mut sums = [0.0f64; 16];
+        let mut chunks = values.chunks_exact(16);
+        for chunk in &mut chunks {
+            for (s, v) in sums.iter_mut().zip(chunk) {
+                let v = f64::from(*v);
+                *s += v * v;
+            }
+        }
+        for (s, v) in sums.iter_mut().zip(chunks.remainder()) {
+            let v = f64::from(*v);
+            *s += v * v;
+        }
+        sums.iter().sum()
+    }
+}
+
+/// Settings of one step of Adam.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct AdamStep {
+    pub lr: f32,
+    pub beta1: f32,
+    pub beta2: f32,
+    pub eps: f32,
+    /// Decoupled weight decay.
+    pub weight_decay: f32,
+    /// 1 − β₁ᵗ.
+    pub correct1: f32,
+    /// √(1 − β₂ᵗ).
+    pub correct2: f32,
+    /// Gradients are multiplied by this (clipping).
+    pub scale: f32,
+}
+
+vectorised! {
+    /// One step of Adam (Kingma & Ba, arXiv 1412.6980), decay as in AdamW (arXiv 1711.05101).
+    fn adam(w: &mut [f32], m: &mut [f32], v: &mut [f32], g: &[f32], s: AdamStep) {
+        let keep = 1.0 - s.lr * s.weight_decay;
+        let size = s.lr / s.correct1;
+        for (((w, m), v), g) in w.iter_mut().zip(m.iter_mut()).zip(v.iter_mut()).zip(g) {
+            let g = g * s.scale;
+            *m = s.beta1 * *m + (1.0 - s.beta1) * g;
+            *v = s.beta2 * *v + (1.0 - s.beta2) * g * g;
+            *w = *w * keep - size * (*m / (v.sqrt() / s.correct2 + s.eps));
+        }
+    }
+}
+
+vectorised! {
+    /// `to += tau · (from − to)`.
+    fn move_towards(to: &mut [f32], from: &[f32], tau: f32) {
+        to.iter_mut().zip(from).for_each(|(t, f)| *t += tau * (f - *t));
+    }
+}
+
+/// Added to the variance of a row.
+const NORM_EPS: f32 = 1e-5;
+
+vectorised! {
+    /// Layer normalisation (arXiv 1607.06450) of rows `z [.., n]`: `hat = (z − mean) / std` and
+    /// `y = hat · gamma + beta`; `inverse` gets 1 / std per row.
+    fn layer_norm(
+        z: &[f32],
+        gamma: &[f32],
+        beta: &[f32],
+        hat: &mut [f32],
+        inverse: &mut [f32],
+        y: &mut [f32],
+    ) {
+        let n = gamma.len();
+        let rows = z.chunks_exact(n).zip(hat.chunks_exact_mut(n)).zip(y.chunks_exact_mut(n));
+        for (((z, hat), y), inverse) in rows.zip(inverse) {
+            let mean = lane_sum(z, |v| v) / n as f32;
+            let variance = lane_sum(z, |v| (v - mean) * (v - mean)) / n as f32;
+            *inverse = 1.0 / (variance + NORM_EPS).sqrt();
+            for (((hat, y), z), (g, b)) in
+                hat.iter_mut().zip(y.iter_mut()).zip(z).zip(gamma.iter().zip(beta))
+            {
+                *hat = (z - mean) * *inverse;
+                *y = *hat * g + b;
+            }
+        }
+    }
+}
+
+vectorised! {
+    /// Backward pass of [`layer_norm`]: `d` (of y) becomes the gradient of z; those of gamma and beta
+    /// are added.
+    fn layer_norm_backward(
+        d: &mut [f32],
+        gamma: &[f32],
+        hat: &[f32],
+        inverse: &[f32],
+        d_gamma: &mut [f32],
+        d_beta: &mut [f32],
+    ) {
+        let n = gamma.len();
+        for ((d, hat), inverse) in d.chunks_exact_mut(n).zip(hat.chunks_exact(n)).zip(inverse) {
+            let affine = d_gamma.iter_mut().zip(d_beta.iter_mut());
+            for (((d, hat), g), (dg, db)) in d.iter_mut().zip(hat).zip(gamma).zip(affine) {
+                *dg += *d * hat;
+                *db += *d;
+                *d *= g;
+            }
+            let mean = lane_sum(d, |v| v) / n as f32;
+            let along = lane_sum_of_products(d, hat) / n as f32;
+            for (d, hat) in d.iter_mut().zip(hat) {
+                *d = (*d - mean - hat * along) * inverse;
+            }
+        }
+    }
+}
+
+/// Sum in sixteen partial sums.
+#[inline(always)]
+fn lane_sum(values: &[f32], f: impl Fn(f32) -> f32) -> f32 {
+    let mut sums = [0.0f32; 16];
+    let mut chunks = values.chunks_exact(16);
+    for chunk in &mut chunks {
+        for (s, v) in sums.iter_mut().zip(chunk) {
+            *s += f(*v);
+        }
+    }
+    for (s, v) in sums.iter_mut().zip(chunks.remainder()) {
+        *s += f(*v);
+    }
+    sums.iter().sum()
+}
+
+#[inline(always)]
+fn lane_sum_of_products(a: &[f32], b: &[f32]) -> f32 {
+    let mut sums = [0.0f32; 16];
+    let (mut left, mut right) = (a.chunks_exact(16), b.chunks_exact(16));
+    for (a, b) in (&mut left).zip(&mut right) {
+        for ((s, a), b) in sums.iter_mut().zip(a).zip(b) {
+            *s += a * b;
+        }
+    }
+    for ((s, a), b) in sums.iter_mut().zip(left.remainder()).zip(right.remainder()) {
+        *s += a * b;
+    }
+    sums.iter().sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tanh_is_near_libm() {
+        let (mut relative, mut absolute) = (0.0f64, 0.0f64);
+        for i in -200_000..=200_000i32 {
+            let x = i as f32 * 1e-4;
+            let exact = f64::from(x).tanh();
+            let error = (f64::from(tanh(x)) - exact).abs();
+            absolute = absolute.max(error);
+            relative = relative.max(if x == 0.0 { error } else { error / exact.abs() });
+        }
+        assert!(relative < 5e-7 && absolute < 3e-7, "relative {relative}, absolute {absolute}");
+        assert!(tanh(f32::NAN).is_nan());
+        assert_eq!((tanh(1e4), tanh(-1e4), tanh(f32::INFINITY)), (1.0, -1.0, 1.0));
+    }
+}

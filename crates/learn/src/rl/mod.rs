@@ -1,0 +1,27 @@
+//! Reinforcement learning on vector observations: PPO, SAC and TD3, each readable in one file.
+//!
+//! [`train_rl`] runs an algorithm in any [`embody_core::VecEnv`] and leaves a policy's folder.
+//! Networks here are small, so no framework stands in between: flat vectors, matrix products, vector
+//! code ([`mlp`], [`kernels`]), and a team of threads that is called for tens of microseconds
+//! ([`team`]). The number of threads changes no bit; a run resumed equals a run not interrupted.
+
+mod agent;
+mod config;
+mod envs;
+mod events;
+mod kernels;
+mod mlp;
+mod noise;
+mod normalize;
+mod optimizer;
+mod policy;
+mod ppo;
+mod run;
+
+pub use config::{AlgorithmConfig, RlConfig, RlPreset, rl_preset, rl_presets};
+pub use events::EVENTS_DIR;
+pub use kernels::Nonlinearity;
+pub use normalize::Normalization;
+pub(crate) use policy::{ActorModel, MLP_GAUSSIAN};
+pub use ppo::{AdvantageNorm, LrSchedule, PpoConfig, Truncation};
+pub use run::{Evaluation, RlOutcome, read_rl_metrics, train_rl};
