@@ -546,13 +546,42 @@ pub enum SimCommand {
         #[arg(long = "episode", visible_alias = "episodes", value_name = "LIST")]
         episodes: Option<String>,
     },
-    /// Render a task's first frame, or an episode of its scripted expert, to PNG or MP4
+    /// Watch a task run in the browser: pause, seeds, cameras, reward by term, actions by hand
+    View {
+        /// The task
+        task: String,
+        /// Who acts: the folder of a policy, `expert`, `random` or `zero` [default: the expert, else zero]
+        #[arg(long, value_name = "FOLDER|NAME")]
+        policy: Option<String>,
+        /// Camera to begin with [default: the first]
+        #[arg(long)]
+        camera: Option<String>,
+        /// Width of the picture in pixels
+        #[arg(long, value_name = "PIXELS", default_value_t = 640)]
+        width: usize,
+        /// Height of the picture in pixels
+        #[arg(long, value_name = "PIXELS", default_value_t = 480)]
+        height: usize,
+        /// Seed of the first episode
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+        /// Port on this machine's loopback; 0 for a free one
+        #[arg(long, default_value_t = 0)]
+        port: u16,
+        /// Don't open a browser
+        #[arg(long)]
+        no_open: bool,
+    },
+    /// Render a task's first frame, or an episode, to PNG or MP4
     Render {
         /// The task
         task: String,
-        /// File to write: `.png` for the first frame, `.mp4` for an episode of the expert
+        /// File to write: `.png` for the first frame, `.mp4` for an episode
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
+        /// Who acts: the folder of a policy, `expert`, `random` or `zero` [default: the expert, else zero]
+        #[arg(long, value_name = "FOLDER|NAME")]
+        policy: Option<String>,
         /// Camera [default: the first]
         #[arg(long)]
         camera: Option<String>,
@@ -631,6 +660,19 @@ pub enum BenchCommand {
         /// Seconds for each row
         #[arg(long, default_value_t = 5.0)]
         seconds: f64,
+    },
+    /// Reinforcement learning: PPO's steps and SAC's updates per second, beside what bounds them
+    Rl {
+        /// Stretches of which the median counts
+        #[arg(long, default_value_t = 5, value_name = "N")]
+        samples: usize,
+        /// Seconds of a stretch
+        #[arg(long, default_value_t = 3.0)]
+        seconds: f64,
+        /// Measure PyTorch, Stable-Baselines3 and SBX in turns with ours; installs them with pip into
+        /// an environment in the cache
+        #[arg(long)]
+        peers: bool,
     },
     /// Stepping simulated tasks with random actions: environment steps per second
     Sim {

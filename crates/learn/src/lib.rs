@@ -37,8 +37,9 @@ pub use processor::resize_area;
 pub use report::{Latency, PolicySummary, describe, latency};
 pub use rl::{
     AdvantageNorm, AlgorithmConfig, EVENTS_DIR, Evaluation, LrSchedule, Nonlinearity,
-    Normalization, PpoConfig, RlConfig, RlOutcome, RlPreset, Truncation, read_rl_metrics,
-    rl_preset, rl_presets, train_rl,
+    Normalization, PpoConfig, RlConfig, RlOutcome, RlPreset, SacConfig, StdRange, Td3Config,
+    TemperatureUpdate, Truncation, read_rl_metrics, rl_preset, rl_presets, sac_flop_per_update,
+    sac_updates_per_second, sgemm_flop_per_second, train_rl,
 };
 pub use statistics::{Z95, mcnemar_exact, wilson};
 pub use train::{

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{self, ACT_SMALL};
 use crate::error::Error;
+use crate::rl::{ActorModel, MLP_GAUSSIAN};
 
 /// What a policy's folder holds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -35,6 +36,19 @@ pub struct PolicySummary {
 /// # Errors
 /// When it can't be read.
 pub fn describe(dir: &Path) -> Result<PolicySummary> {
+    if checkpoint::policy_type(dir)? == MLP_GAUSSIAN {
+        let actor = ActorModel::read(dir)?;
+        return Ok(PolicySummary {
+            kind: MLP_GAUSSIAN.to_owned(),
+            parameters: actor.net.len(),
+            inputs: actor.inputs.iter().map(|(key, _)| key.clone()).collect(),
+            action_dim: actor.low.len(),
+            chunk_size: 1,
+            n_action_steps: 1,
+            fps: actor.fps,
+            hash: hash_tree(dir, &|_| false)?,
+        });
+    }
     let model = checkpoint::read_model(dir)?;
     let p = &model.processor;
     let cameras = p.cameras.iter().map(|c| c.key.clone());

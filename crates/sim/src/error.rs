@@ -22,6 +22,19 @@ pub enum SimError {
         /// The task.
         task: String,
     },
+    /// MuJoCo's own renderer can't draw.
+    #[cfg(feature = "egl")]
+    #[error("MuJoCo's renderer can't draw: {why}")]
+    Egl {
+        /// What it says.
+        why: String,
+    },
+    /// A batch can't be put back to a saved state.
+    #[error("the saved state of the simulation can't be gone on from: {why}")]
+    Snapshot {
+        /// Why.
+        why: String,
+    },
     /// No camera of the task has this name.
     #[error("task `{task}` has no camera `{camera}`")]
     UnknownCamera {
@@ -45,6 +58,14 @@ pub enum SimError {
         task: String,
         /// What MuJoCo says.
         source: mujoco_rs::error::MjModelError,
+    },
+    /// MuJoCo refused a scene that was put together from a robot's model.
+    #[error("could not build the scene of task `{task}`")]
+    BuildModel {
+        /// The task.
+        task: String,
+        /// What MuJoCo says.
+        source: mujoco_rs::error::MjEditError,
     },
     /// A robot model's files can't be read.
     #[error("could not read the robot model {}: {why}", path.display())]
@@ -145,7 +166,7 @@ impl Hint for SimError {
                 ))
             }
             Self::Replay { hint, .. } => Some((*hint).to_owned()),
-            Self::LoadModel { .. } | Self::ReadModel { .. } => {
+            Self::LoadModel { .. } | Self::BuildModel { .. } | Self::ReadModel { .. } => {
                 Some("run `cargo xtask setup` to put the robot models in place anew".to_owned())
             }
             Self::AllocateEnv { .. } => Some("use fewer environments".to_owned()),
@@ -156,6 +177,13 @@ impl Hint for SimError {
             Self::MissingObservation { .. } => {
                 Some("make the environment with privileged observations".to_owned())
             }
+            #[cfg(feature = "egl")]
+            Self::Egl { .. } => Some(
+                "it needs libEGL and an OpenGL driver (Debian: libegl1, libgl1-mesa-dri); the \
+                 renderer of our own needs neither"
+                    .to_owned(),
+            ),
+            Self::Snapshot { .. } => Some("start the run anew".to_owned()),
             Self::NoExpert { .. } => {
                 Some("train a policy, or run one that chooses at random".to_owned())
             }

@@ -7,6 +7,8 @@
 
 mod appearance;
 mod batch;
+#[cfg(feature = "egl")]
+mod egl;
 mod error;
 mod experts;
 mod ik;
@@ -24,6 +26,8 @@ pub use appearance::{
     Appearance, AppearanceRange, CameraPose, Pattern, PatternKind, SeenShape, SeenThing,
 };
 pub use batch::{DepthImage, EpisodeStart, RgbImage, SimEnv};
+#[cfg(feature = "egl")]
+pub use egl::{EglQuality, EglRenderer};
 pub use error::SimError;
 pub use options::{EnvOptions, ExpertOptions};
 pub use registry::{expert, make, make_sim, render, show, tasks};

@@ -6,7 +6,9 @@
 use std::path::Path;
 use std::sync::{Arc, Once};
 
-use mujoco_rs::prelude::{MjData, MjLogMessage, MjModel, MjtLogLevel, MjtObjBase};
+use mujoco_rs::prelude::{
+    MjData, MjLogMessage, MjModel, MjSpec, MjtLogLevel, MjtObjBase, SpecObject,
+};
 
 use crate::SimError;
 
@@ -24,6 +26,28 @@ pub(crate) fn load(
     robot: &Path,
     meshes: &Path,
 ) -> Result<MjModel, SimError> {
+    let text = fill(scene, robot, meshes)?;
+    compile(task, &text)
+}
+
+/// Parses a scene as [`load`] does, for changes before it is compiled.
+///
+/// # Errors
+/// When the robot's file is absent or MuJoCo refuses the text.
+pub(crate) fn parse(
+    task: &str,
+    scene: &str,
+    robot: &Path,
+    meshes: &Path,
+) -> Result<MjSpec, SimError> {
+    route_messages();
+    let text = fill(scene, robot, meshes)?;
+    MjSpec::from_xml_string(&text)
+        .map_err(|source| SimError::BuildModel { task: task.to_owned(), source })
+}
+
+/// Puts the robot's places into a scene's text.
+fn fill(scene: &str, robot: &Path, meshes: &Path) -> Result<String, SimError> {
     for path in [robot, meshes] {
         if !path.exists() {
             return Err(SimError::MissingAssets { path: path.to_owned() });
@@ -34,8 +58,7 @@ pub(crate) fn load(
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         escape(&path.to_string_lossy())
     };
-    let text = scene.replace("{robot}", &absolute(robot)).replace("{meshes}", &absolute(meshes));
-    compile(task, &text)
+    Ok(scene.replace("{robot}", &absolute(robot)).replace("{meshes}", &absolute(meshes)))
 }
 
 /// Compiles MJCF text.
@@ -58,6 +81,49 @@ pub(crate) fn load_file(task: &str, path: &Path) -> Result<MjModel, SimError> {
         return Err(SimError::MissingAssets { path: path.to_owned() });
     }
     MjModel::from_xml(path).map_err(|source| SimError::LoadModel { task: task.to_owned(), source })
+}
+
+/// Takes a joint out, so that its body stays as it is at zero.
+///
+/// # Errors
+/// When there is none of that name.
+#[allow(unsafe_code)]
+pub(crate) fn weld(task: &str, spec: &mut MjSpec, joint: &str) -> Result<(), SimError> {
+    let found = spec.joint_mut(joint).ok_or_else(|| missing(task, "joint", joint))?;
+    // SAFETY: the joint was found alive in its specification a line above, is deleted once, and no
+    // other handle of the specification exists while this one borrows it.
+    unsafe { found.delete() }
+        .map_err(|source| SimError::BuildModel { task: task.to_owned(), source })
+}
+
+/// Gives `data` a model of its own: `nominal`, as `edit` changes it. Copies the model at the first
+/// call only, so `edit` has to write everything that any earlier edit may have changed.
+pub(crate) fn edit_model(data: &mut Data, nominal: &Arc<MjModel>, edit: impl FnOnce(&mut MjModel)) {
+    let mut own = data.swap_model(Arc::clone(nominal));
+    match Arc::get_mut(&mut own) {
+        Some(model) => edit(model),
+        None => {
+            let mut model = MjModel::clone(nominal);
+            edit(&mut model);
+            own = Arc::new(model);
+        }
+    }
+    data.swap_model(own);
+}
+
+/// Sets position gain (Nm/rad) and damping (Nms/rad) of a position actuator.
+#[allow(unsafe_code)]
+pub(crate) fn set_gains(model: &mut MjModel, actuator: usize, gain: f64, damping: f64) {
+    // SAFETY: the parameters of a position actuator are its gain and nothing that indexes memory.
+    let gains = unsafe { model.actuator_gainprm_mut() };
+    gains[actuator][0] = gain;
+    let bias = &mut model.actuator_biasprm_mut()[actuator];
+    (bias[1], bias[2]) = (-gain, -damping);
+}
+
+/// That something a task names is not in its scene.
+pub(crate) fn missing(task: &str, kind: &'static str, name: &str) -> SimError {
+    SimError::MissingElement { task: task.to_owned(), kind, name: name.to_owned() }
 }
 
 /// The id of a named element.
@@ -126,9 +192,8 @@ fn route_messages() {
                 _ => tracing::trace!(target: "mujoco", "{text}"),
             }
         }
-        // SAFETY: every use of MuJoCo in this crate begins with `compile` or `load_file`, whose first act this
-        // is;
-        // `Once` makes other threads wait until the handler stands.
+        // SAFETY: every use of MuJoCo in this crate begins with `parse`, `compile` or `load_file`, whose
+        // first act this is; `Once` makes other threads wait until the handler stands.
         unsafe { mujoco_rs::prelude::set_log_handler(handler) };
     });
 }

@@ -1,6 +1,7 @@
 //! `embody bench`: what this machine reaches, in the units in which others state theirs.
 
 mod peers;
+mod rl;
 mod scale;
 mod sim;
 
@@ -34,6 +35,14 @@ const STD: [f32; 3] = [0.229, 0.224, 0.225];
 pub fn run(app: &App<'_>, command: &BenchCommand) -> Result<()> {
     let (path, seconds) = match command {
         BenchCommand::Data { path, seconds } => (path, seconds),
+        BenchCommand::Rl { samples, seconds, peers } => {
+            let rows = rl::run(app, *peers, *samples, *seconds)?;
+            match app.json {
+                true => print_data(&json!(rows).to_string()),
+                false => rows.iter().for_each(|row| print_data(&row.to_string())),
+            }
+            return Ok(());
+        }
         BenchCommand::Scale { path, frames } => {
             let measured = scale::run(app, path, *frames)?;
             print_data(&if app.json { json!(measured).to_string() } else { measured.to_string() });

@@ -2,15 +2,16 @@
 
 use std::path::Path;
 
-use embody_core::{Error, IoContext, Result, VecEnv, write_atomic};
+use embody_core::{Error, IoContext, Policy, Result, VecEnv, write_atomic};
 use embody_data::{Dataset, parse_episodes};
-use embody_sim::{EnvOptions, ExpertOptions, Replayed, RgbImage, Term};
+use embody_sim::{EnvOptions, Replayed, RgbImage, Term};
 use serde_json::json;
 
 use crate::App;
 use crate::cli::SimCommand;
-use crate::steps::{rollouts, vary};
+use crate::steps::{actor, rollouts, vary};
 use crate::ui::print_data;
+use crate::view;
 
 /// Runs the verb.
 ///
@@ -31,19 +32,33 @@ pub fn run(app: &App<'_>, command: &SimCommand) -> Result<()> {
         }
         SimCommand::Show { task } => show(app, task),
         SimCommand::Replay { dataset, episodes } => replay(app, dataset, episodes.as_deref()),
-        SimCommand::Render { task, out, camera, width, height, seed } => {
+        SimCommand::View { task, policy, camera, width, height, seed, port, no_open } => {
+            let (env, actor) = stage(app, task, policy.as_deref())?;
+            if let Some(camera) = camera.as_deref().filter(|c| !env.camera_names().contains(c)) {
+                let error = Error::new(format!("task `{task}` has no camera `{camera}`"));
+                return Err(error.with_hint(format!("it has {}", env.camera_names().join(", "))));
+            }
+            let who = match policy.as_deref() {
+                Some(name) => name.to_owned(),
+                None => actor.spec().kind.clone(),
+            };
+            let (size, camera) = ((*height, *width), camera.clone());
+            let stage = view::Stage { env, actor, who, size, seed: *seed, camera };
+            view::run_sim(app, stage, *port, !no_open)
+        }
+        SimCommand::Render { task, out, policy, camera, width, height, seed } => {
             let size = (*height, *width);
             match out.extension().and_then(|e| e.to_str()) {
                 Some("png") => {
-                    let mut env = scene(app, task, false)?;
+                    let (mut env, _) = stage(app, task, Some("zero"))?;
                     env.reset(&[Some(*seed)])?;
                     let picture = env.render(0, &camera_of(&env, camera.as_deref()), size)?;
                     write_atomic(out, &png(&picture.data, picture.width, picture.height)?)?;
                 }
                 Some("mp4") => {
-                    let mut env = scene(app, task, true)?;
+                    let (mut env, mut actor) = stage(app, task, policy.as_deref())?;
                     let camera = camera_of(&env, camera.as_deref());
-                    let frames = expert_episode(app, task, &mut env, &camera, size, *seed)?;
+                    let frames = episode(app, &mut env, &mut *actor, &camera, size, *seed)?;
                     let frames: Vec<&[u8]> = frames.iter().map(|f| f.data.as_slice()).collect();
                     write_atomic(out, &video(&frames, size, env.spec().control_hz)?)?;
                 }
@@ -149,14 +164,12 @@ pub fn video(frames: &[&[u8]], (height, width): (usize, usize), fps: f64) -> Res
     embody_data::encode_mp4(frames, width, height, fps, settings)
 }
 
-fn scene(app: &App<'_>, task: &str, privileged: bool) -> Result<embody_sim::SimEnv> {
-    let options = EnvOptions {
-        camera_size: None,
-        threads: app.config.threads,
-        privileged,
-        ..EnvOptions::new(&app.config.assets)
-    };
-    embody_sim::make_sim(task, options)
+fn stage(
+    app: &App<'_>,
+    task: &str,
+    who: Option<&str>,
+) -> Result<(embody_sim::SimEnv, Box<dyn Policy>)> {
+    actor::stage(&app.config.assets, app.config.threads, task, who)
 }
 
 fn camera_of(env: &embody_sim::SimEnv, wanted: Option<&str>) -> String {
@@ -164,23 +177,22 @@ fn camera_of(env: &embody_sim::SimEnv, wanted: Option<&str>) -> String {
     wanted.unwrap_or_else(first).to_owned()
 }
 
-fn expert_episode(
+fn episode(
     app: &App<'_>,
-    task: &str,
     env: &mut embody_sim::SimEnv,
+    actor: &mut dyn Policy,
     camera: &str,
     size: (usize, usize),
     seed: u64,
 ) -> Result<Vec<RgbImage>> {
-    let mut expert = embody_sim::expert(task, 1, seed, ExpertOptions::new(&app.config.assets))?;
     env.reset(&[Some(seed)])?;
-    expert.reset(0);
+    actor.reset(0);
     let mut action = vec![0.0; env.spec().action.numel()];
     let mut frames = vec![env.render(0, camera, size)?];
     let total = env.spec().max_episode_steps as u64;
     app.task.begin("render", Some(total), "frames");
     while !env.terminated()[0] && !env.truncated()[0] {
-        expert.act(&env.observations(), &[true], &mut action)?;
+        actor.act(&env.observations(), &[true], &mut action)?;
         env.step(&action, &[true])?;
         frames.push(env.render(0, camera, size)?);
         app.task.advance("render", frames.len() as u64, "")?;

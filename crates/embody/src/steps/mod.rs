@@ -1,5 +1,6 @@
 //! The kinds of steps: each wires library crates together and owns its parameters and its outcome.
 
+pub mod actor;
 pub mod edit;
 pub mod eval;
 pub mod import;

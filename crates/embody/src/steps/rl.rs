@@ -197,6 +197,8 @@ fn parse(step: &Step) -> Result<(Head, RlPreset)> {
     preset.run = step.with_params(run).parse()?;
     preset.algorithm = match preset.algorithm {
         AlgorithmConfig::Ppo(_) => AlgorithmConfig::Ppo(step.with_params(algorithm).parse()?),
+        AlgorithmConfig::Sac(_) => AlgorithmConfig::Sac(step.with_params(algorithm).parse()?),
+        AlgorithmConfig::Td3(_) => AlgorithmConfig::Td3(step.with_params(algorithm).parse()?),
     };
     preset.algorithm.check(&preset.run).map_err(|e| e.context(format!("step `{}`", step.name)))?;
     Ok((head, preset))

@@ -18,7 +18,7 @@ use super::episode;
 use super::range::{Asked, byte_range};
 
 const PAGE: &str = include_str!("page.html");
-const STYLE: &str = include_str!("view.css");
+pub(super) const STYLE: &str = include_str!("view.css");
 const SCRIPT: &str = include_str!("view.js");
 /// Only what this server sends may load or run.
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; \
@@ -42,9 +42,6 @@ pub async fn serve(
     cancel: CancelToken,
 ) -> Result<()> {
     let shared = Arc::new(Shared { dataset, videos: Mutex::default() });
-    let text = |kind: &'static str, text: &'static str| {
-        get(move || async move { ([(header::CONTENT_TYPE, kind)], text) })
-    };
     let routes = Router::new()
         .route("/", text("text/html; charset=utf-8", PAGE))
         .route("/view.css", text("text/css; charset=utf-8", STYLE))
@@ -54,8 +51,26 @@ pub async fn serve(
         .route("/api/episodes/{index}/video/{camera}", get(video))
         .route("/api/episodes/{index}/picture/{camera}/{frame}", get(picture))
         .route("/api/episodes/{index}/recording.rrd", get(recording))
-        .layer(middleware::from_fn_with_state(access, guard))
         .with_state(shared);
+    run(listener, routes, access, cancel).await
+}
+
+/// A fixed text.
+pub(super) fn text<S>(kind: &'static str, text: &'static str) -> axum::routing::MethodRouter<S>
+where
+    S: Clone + Send + Sync + 'static,
+{
+    get(move || async move { ([(header::CONTENT_TYPE, kind)], text) })
+}
+
+/// Serves routes behind [`Access`] until cancelled.
+pub(super) async fn run(
+    listener: tokio::net::TcpListener,
+    routes: Router,
+    access: Access,
+    cancel: CancelToken,
+) -> Result<()> {
+    let routes = routes.layer(middleware::from_fn_with_state(access, guard));
     let stop = async move {
         while !cancel.is_cancelled() {
             tokio::time::sleep(POLL).await;
@@ -79,7 +94,7 @@ async fn guard(State(access): State<Access>, request: Request, next: Next) -> Re
         )
             .into_response(),
         Verdict::Refused => {
-            let text = "Open the address that `embody data view` printed: it carries a token.\n";
+            let text = "Open the address that the command printed: it carries a token.\n";
             (StatusCode::FORBIDDEN, text).into_response()
         }
     };
@@ -96,13 +111,13 @@ async fn guard(State(access): State<Access>, request: Request, next: Next) -> Re
 }
 
 async fn overview(State(shared): State<Arc<Shared>>) -> Response {
-    json(&episode::overview(&shared.dataset))
+    json_response(&episode::overview(&shared.dataset))
 }
 
 async fn one(State(shared): State<Arc<Shared>>, Path(index): Path<usize>) -> Response {
     let read = move || episode::episode(&shared.dataset, index);
     match tokio::task::spawn_blocking(read).await {
-        Ok(Ok(data)) => json(&data),
+        Ok(Ok(data)) => json_response(&data),
         Ok(Err(error)) => failed(&error),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
@@ -190,7 +205,7 @@ impl Shared {
     }
 }
 
-fn json<T: serde::Serialize>(value: &T) -> Response {
+pub(super) fn json_response<T: serde::Serialize>(value: &T) -> Response {
     match serde_json::to_vec(value) {
         Ok(text) => ([(header::CONTENT_TYPE, "application/json")], text).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),

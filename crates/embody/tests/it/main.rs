@@ -8,6 +8,7 @@ mod docs;
 mod help;
 mod mixtures;
 mod recipes;
+mod reinforcement;
 mod robustness;
 mod serve;
 mod stores;

@@ -1,14 +1,14 @@
 //! What the training loop asks of an algorithm: go on a little, show the policy, save, restore.
 
+use std::io::{self, Read, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use embody_core::Result;
+use embody_core::{Result, Team};
 use indexmap::IndexMap;
 
 use super::envs::Envs;
 use super::policy::ActorModel;
 use crate::error::Error;
-use embody_core::Team;
 
 /// A learner in the middle of its run.
 pub(crate) trait Agent {
@@ -22,6 +22,14 @@ pub(crate) trait Agent {
     fn save(&self) -> AgentState;
     /// Goes on from [`Agent::save`].
     fn restore(&mut self, state: AgentState) -> Result<(), Error>;
+    /// Writes the memory of transitions, which is large; nothing where there is none.
+    fn write_memory(&self, _out: &mut dyn Write) -> io::Result<()> {
+        Ok(())
+    }
+    /// Reads what [`Agent::write_memory`] wrote.
+    fn read_memory(&mut self, _from: &mut dyn Read) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// A learner's state: small values as JSON (f64 by their bits), and vectors by name.

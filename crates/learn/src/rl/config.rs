@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::ppo::PpoConfig;
+use super::sac::SacConfig;
+use super::td3::Td3Config;
 use crate::act::check;
 use crate::error::Error;
 
@@ -12,6 +14,10 @@ use crate::error::Error;
 pub enum AlgorithmConfig {
     /// Proximal policy optimisation.
     Ppo(PpoConfig),
+    /// Soft actor-critic.
+    Sac(SacConfig),
+    /// Twin delayed deep deterministic policy gradient.
+    Td3(Td3Config),
 }
 
 impl AlgorithmConfig {
@@ -23,6 +29,8 @@ impl AlgorithmConfig {
         run.validate()?;
         match self {
             Self::Ppo(ppo) => ppo.validate(run.num_envs)?,
+            Self::Sac(sac) => sac.validate()?,
+            Self::Td3(td3) => td3.validate()?,
         }
         Ok(())
     }
@@ -103,16 +111,23 @@ pub struct RlPreset {
 
 /// Every preset.
 pub fn rl_presets() -> Vec<RlPreset> {
-    let ppo = |name, about, num_envs, cfg| RlPreset {
+    use AlgorithmConfig::{Ppo, Sac, Td3};
+    let preset = |name, about, num_envs, algorithm| RlPreset {
         name,
         about,
         run: RlConfig { num_envs, ..RlConfig::default() },
-        algorithm: AlgorithmConfig::Ppo(cfg),
+        algorithm,
     };
     vec![
-        ppo("ppo-cleanrl", "CleanRL's ppo_continuous_action", 1, PpoConfig::cleanrl()),
-        ppo("ppo-sb3", "Stable-Baselines3's PPO", 1, PpoConfig::sb3()),
-        ppo("ppo-rsl-rl", "rsl_rl's PPO for legged robots", 256, PpoConfig::rsl_rl()),
+        preset("ppo-cleanrl", "CleanRL's ppo_continuous_action", 1, Ppo(PpoConfig::cleanrl())),
+        preset("ppo-sb3", "Stable-Baselines3's PPO", 1, Ppo(PpoConfig::sb3())),
+        preset("ppo-rsl-rl", "rsl_rl's PPO for legged robots", 256, Ppo(PpoConfig::rsl_rl())),
+        preset("sac-cleanrl", "CleanRL's sac_continuous_action", 1, Sac(SacConfig::cleanrl())),
+        preset("sac-sb3", "Stable-Baselines3's SAC", 1, Sac(SacConfig::sb3())),
+        preset("sac-high-utd", "20 updates a step, few steps", 1, Sac(SacConfig::high_utd())),
+        preset("sac-fast", "many environments, large batches", 64, Sac(SacConfig::fast())),
+        preset("td3-cleanrl", "CleanRL's td3_continuous_action", 1, Td3(Td3Config::cleanrl())),
+        preset("td3-sb3", "Stable-Baselines3's TD3", 1, Td3(Td3Config::sb3())),
     ]
 }
 

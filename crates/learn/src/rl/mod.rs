@@ -6,7 +6,9 @@
 //! ([`team`]). The number of threads changes no bit; a run resumed equals a run not interrupted.
 
 mod agent;
+mod bench;
 mod config;
+mod critics;
 mod envs;
 mod events;
 mod kernels;
@@ -16,8 +18,12 @@ mod normalize;
 mod optimizer;
 mod policy;
 mod ppo;
+mod replay;
 mod run;
+mod sac;
+mod td3;
 
+pub use bench::{sac_flop_per_update, sac_updates_per_second, sgemm_flop_per_second};
 pub use config::{AlgorithmConfig, RlConfig, RlPreset, rl_preset, rl_presets};
 pub use events::EVENTS_DIR;
 pub use kernels::Nonlinearity;
@@ -25,3 +31,8 @@ pub use normalize::Normalization;
 pub(crate) use policy::{ActorModel, MLP_GAUSSIAN};
 pub use ppo::{AdvantageNorm, LrSchedule, PpoConfig, Truncation};
 pub use run::{Evaluation, RlOutcome, read_rl_metrics, train_rl};
+pub use sac::{SacConfig, StdRange, TemperatureUpdate};
+pub use td3::Td3Config;
+
+#[cfg(test)]
+mod tests;

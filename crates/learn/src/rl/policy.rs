@@ -40,6 +40,26 @@ pub(crate) enum Squash {
     Tanh,
 }
 
+/// Where the actions' deviation comes from.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Deviation {
+    /// Its logarithm is learned beside the network, the same for every observation.
+    Learned(Vec<f32>),
+    /// The network's outputs are means, then log-deviations.
+    OfState,
+    /// There is none.
+    None,
+}
+
+/// [`Deviation`] in config.json.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum DeviationKind {
+    Learned,
+    OfState,
+    None,
+}
+
 /// A policy in memory.
 #[derive(Debug, Clone)]
 pub(crate) struct ActorModel {
@@ -47,8 +67,7 @@ pub(crate) struct ActorModel {
     pub inputs: Vec<(String, usize)>,
     pub net: Mlp,
     pub params: Vec<f32>,
-    /// Where it depends on no observation; else the network's outputs are means, then log-deviations.
-    pub log_std: Option<Vec<f32>>,
+    pub deviation: Deviation,
     /// Moments of observations, and the bound of what they normalise to.
     pub moments: Option<(RunningMoments, f32)>,
     pub squash: Squash,
@@ -68,8 +87,8 @@ struct ConfigFile {
     activation: Nonlinearity,
     layer_norm: bool,
     squash: Squash,
-    /// Whether deviations are outputs of the network.
-    state_dependent_std: bool,
+    /// `of-state`: the network's outputs are means, then log-deviations.
+    deviation: DeviationKind,
     /// Bound of normalised observations; absent where they are not normalised.
     clip_observations: Option<f32>,
     action_low: Vec<f32>,
@@ -105,7 +124,11 @@ impl ActorModel {
             activation,
             layer_norm,
             squash: self.squash,
-            state_dependent_std: self.log_std.is_none(),
+            deviation: match self.deviation {
+                Deviation::Learned(_) => DeviationKind::Learned,
+                Deviation::OfState => DeviationKind::OfState,
+                Deviation::None => DeviationKind::None,
+            },
             clip_observations: self.moments.as_ref().map(|(_, clip)| *clip),
             action_low: self.low.clone(),
             action_high: self.high.clone(),
@@ -121,7 +144,7 @@ impl ActorModel {
         let mut vector = |name: &str, values: Vec<f32>| {
             tensors.push((name.to_owned(), vec![values.len()], values));
         };
-        if let Some(log_std) = &self.log_std {
+        if let Deviation::Learned(log_std) = &self.deviation {
             vector("log_std", log_std.clone());
         }
         if let Some((moments, _)) = &self.moments {
@@ -161,13 +184,13 @@ impl ActorModel {
         if !sane || obs_dim == 0 {
             return Err(bad(format!("hidden layers of {:?} on {obs_dim}", c.hidden)).into());
         }
-        let outputs = actions * if c.state_dependent_std { 2 } else { 1 };
+        let outputs = actions * if c.deviation == DeviationKind::OfState { 2 } else { 1 };
         let sizes = [&[obs_dim], c.hidden.as_slice(), &[outputs]].concat();
         let net = Mlp::new(&sizes, c.activation, c.layer_norm);
         let path = dir.join(MODEL);
         let specs = net.specs("actor");
         let mut wanted: Vec<_> = specs.iter().map(|s| (s.name.clone(), s.shape.clone())).collect();
-        if !c.state_dependent_std {
+        if c.deviation == DeviationKind::Learned {
             wanted.push(("log_std".into(), vec![actions]));
         }
         if c.clip_observations.is_some() {
@@ -181,7 +204,11 @@ impl ActorModel {
             params[spec.at..spec.at + spec.len()].copy_from_slice(&spec.turn(values, true));
         }
         let mut rest = values.into_iter().skip(specs.len());
-        let log_std = if c.state_dependent_std { None } else { rest.next() };
+        let deviation = match c.deviation {
+            DeviationKind::Learned => Deviation::Learned(rest.next().unwrap_or_default()),
+            DeviationKind::OfState => Deviation::OfState,
+            DeviationKind::None => Deviation::None,
+        };
         let wide = |v: Vec<f32>| v.into_iter().map(f64::from).collect::<Vec<_>>();
         let moments = match (c.clip_observations, rest.next(), rest.next()) {
             (Some(clip), Some(mean), Some(var)) => {
@@ -193,7 +220,7 @@ impl ActorModel {
             inputs,
             net,
             params,
-            log_std,
+            deviation,
             moments,
             squash: c.squash,
             low: c.action_low,

@@ -4,7 +4,7 @@
 //! OUT/metrics.jsonl          step, episodes, episode_return, losses, …: reproducible
 //! OUT/timing.jsonl           step, steps_per_s, elapsed_s: not reproducible, by nature
 //! OUT/tensorboard/           the same numbers as TensorBoard's event files
-//! OUT/checkpoints/000200000/ agent.json, agent.safetensors, environments.bin
+//! OUT/checkpoints/000200000/ agent.json, agent.safetensors, memory.bin, environments.bin
 //! OUT/best/                  the best policy so far
 //! OUT/policy/                the best policy by evaluation (the last one without), once done
 //! OUT/last/                  the last policy, once done
@@ -12,11 +12,12 @@
 //! ```
 
 use std::fs;
+use std::io::{BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use embody_core::{
-    AtomicDir, ContentHash, IoContext, Result, Task, VecEnv, derive_seed, hash_bytes,
+    AtomicDir, ContentHash, IoContext, Result, Task, Team, VecEnv, derive_seed, hash_bytes,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -27,20 +28,23 @@ use super::envs::{Envs, SavedEnvs};
 use super::events::Events;
 use super::policy::ActorModel;
 use super::ppo::Ppo;
+use super::sac::Sac;
+use super::td3::Td3;
 use crate::act::check;
 use crate::checkpoint;
 use crate::error::Error;
 use crate::evaluate::{EvalOptions, EvalResult, evaluate};
 use crate::train::{Lines, METRICS_FILE, POLICY_DIR};
-use embody_core::Team;
 
 const TIMING_FILE: &str = "timing.jsonl";
 const LAST_DIR: &str = "last";
 const BEST_DIR: &str = "best";
 const DONE_FILE: &str = "training.json";
+const CHECKPOINTS: &str = "checkpoints";
 const AGENT_JSON: &str = "agent.json";
 const AGENT_TENSORS: &str = "agent.safetensors";
 const ENVIRONMENTS: &str = "environments.bin";
+const MEMORY: &str = "memory.bin";
 /// Changes whenever what a run computes changes.
 const VERSION: u32 = 1;
 
@@ -104,12 +108,36 @@ impl Evaluation {
     }
 }
 
+/// What a finished run was and gave; no path and no time, for those differ from run to run.
 #[derive(Serialize, Deserialize)]
 struct DoneFile {
     config_hash: ContentHash,
     algorithm: AlgorithmConfig,
     config: RlConfig,
-    outcome: RlOutcome,
+    steps: u64,
+    episodes: u64,
+    training_return: Option<f64>,
+    evaluation: Option<Evaluation>,
+    best: Option<Evaluation>,
+    parameters: usize,
+}
+
+impl DoneFile {
+    fn outcome(self, out: &Path, resumed_from: Option<u64>, elapsed_s: f64) -> RlOutcome {
+        RlOutcome {
+            policy_dir: out.join(POLICY_DIR),
+            metrics: out.join(METRICS_FILE),
+            steps: self.steps,
+            episodes: self.episodes,
+            training_return: self.training_return,
+            evaluation: self.evaluation,
+            best: self.best,
+            parameters: self.parameters,
+            resumed_from,
+            elapsed_s,
+            steps_per_s: if elapsed_s > 0.0 { self.steps as f64 / elapsed_s } else { 0.0 },
+        }
+    }
 }
 
 /// Where a run stands, beside the agent and its environments.
@@ -164,10 +192,15 @@ pub fn train_rl(
     let mut envs = Envs::start(env, &cfg.inputs, cfg.seed)?;
     let mut agent: Box<dyn Agent> = match algorithm {
         AlgorithmConfig::Ppo(ppo) => Box::new(Ppo::new(ppo, &envs, cfg.seed, cfg.steps)?),
+        AlgorithmConfig::Sac(sac) => Box::new(Sac::new(sac, &envs, cfg.seed)?),
+        AlgorithmConfig::Td3(td3) => Box::new(Td3::new(td3, &envs, cfg.seed)?),
     };
     let restored = restore(out_dir, &hash, &mut envs, agent.as_mut(), task)?;
     let resumed_from = restored.as_ref().map(|(at, _)| at.step);
     let (mut at, mut scalars) = restored.unwrap_or_default();
+    if resumed_from.is_none() {
+        remove(&out_dir.join(BEST_DIR))?;
+    }
     if let Some(step) = resumed_from {
         task.note(&format!("learning continues from step {step}"));
     }
@@ -244,41 +277,32 @@ pub fn train_rl(
     events.sync()?;
     let last = agent.actor(&envs);
     write_policy(&out_dir.join(LAST_DIR), &last)?;
-    let best_dir = out_dir.join(BEST_DIR);
-    let best = if best_dir.is_dir() { ActorModel::read(&best_dir)? } else { last };
-    let policy_dir = write_policy(&out_dir.join(POLICY_DIR), &best)?;
+    let best = match at.best {
+        Some(_) => ActorModel::read(&out_dir.join(BEST_DIR))?,
+        None => last,
+    };
+    write_policy(&out_dir.join(POLICY_DIR), &best)?;
     at.elapsed_s = before + started.elapsed().as_secs_f64();
-    let outcome = RlOutcome {
-        policy_dir,
-        metrics: out_dir.join(METRICS_FILE),
+    let done = DoneFile {
+        config_hash: hash,
+        algorithm: algorithm.clone(),
+        config: cfg.of_the_result(),
         steps: at.step,
         episodes: at.episodes,
         training_return: envs.recent().map(|(reward, _)| reward),
         evaluation: at.evaluation,
         best: at.best,
         parameters: agent.parameters(),
-        resumed_from,
-        elapsed_s: at.elapsed_s,
-        steps_per_s: at.step as f64 / at.elapsed_s.max(1e-9),
-    };
-    let done = DoneFile {
-        config_hash: hash,
-        algorithm: algorithm.clone(),
-        config: cfg.of_the_result(),
-        outcome: outcome.clone(),
     };
     let text = serde_json::to_vec_pretty(&done)
         .map_err(|source| Error::Json { path: done_path.clone(), source })?;
     embody_core::write_atomic(&done_path, &text)?;
     // What only a resumed run needs has served; the policies stay.
-    for name in ["checkpoints", BEST_DIR] {
-        let dir = out_dir.join(name);
-        if dir.exists() {
-            fs::remove_dir_all(&dir).at("remove", &dir)?;
-        }
+    for name in [CHECKPOINTS, BEST_DIR] {
+        remove(&out_dir.join(name))?;
     }
     task.end("train");
-    Ok(outcome)
+    Ok(done.outcome(out_dir, resumed_from, at.elapsed_s))
 }
 
 /// Reads a run's [`METRICS_FILE`]: an object of numbers per line, `step` among them.
@@ -308,10 +332,11 @@ fn judge(
     Ok(Evaluation::of(&result, step))
 }
 
-fn write_policy(target: &Path, actor: &ActorModel) -> Result<PathBuf> {
+fn write_policy(target: &Path, actor: &ActorModel) -> Result<()> {
     let dir = AtomicDir::begin(target, false)?;
     actor.write(dir.path())?;
-    dir.commit()
+    dir.commit()?;
+    Ok(())
 }
 
 fn run_hash(env: &dyn VecEnv, algorithm: &AlgorithmConfig, cfg: &RlConfig) -> ContentHash {
@@ -334,16 +359,22 @@ fn finished(out: &Path, done_path: &Path, hash: &ContentHash) -> Result<Option<R
         return Ok(None);
     }
     let done: DoneFile = checkpoint::read_json(done_path)?;
-    let policy_dir = out.join(POLICY_DIR);
-    if done.config_hash != *hash || !policy_dir.is_dir() {
+    if done.config_hash != *hash || !out.join(POLICY_DIR).is_dir() {
         return Ok(None);
     }
-    let resumed_from = Some(done.outcome.steps);
-    Ok(Some(RlOutcome { policy_dir, resumed_from, elapsed_s: 0.0, ..done.outcome }))
+    let resumed_from = Some(done.steps);
+    Ok(Some(done.outcome(out, resumed_from, 0.0)))
+}
+
+fn remove(dir: &Path) -> Result<()> {
+    if dir.exists() {
+        fs::remove_dir_all(dir).at("remove", dir)?;
+    }
+    Ok(())
 }
 
 fn checkpoint_dirs(out: &Path) -> Result<Vec<(u64, PathBuf)>> {
-    let dir = out.join("checkpoints");
+    let dir = out.join(CHECKPOINTS);
     if !dir.is_dir() {
         return Ok(Vec::new());
     }
@@ -365,12 +396,15 @@ fn save(
     envs: &Envs<'_>,
     agent: &dyn Agent,
 ) -> Result<()> {
-    let target = out.join("checkpoints").join(format!("{:09}", at.step));
+    let target = out.join(CHECKPOINTS).join(format!("{:09}", at.step));
     let dir = AtomicDir::begin(&target, false)?;
     let state = agent.save();
     let (snapshot, saved_envs) = envs.save();
     let tensors: Vec<_> = state.vectors.into_iter().map(|(n, v)| (n, vec![v.len()], v)).collect();
     checkpoint::write_tensors(&dir.path().join(AGENT_TENSORS), &tensors)?;
+    let path = dir.path().join(MEMORY);
+    let mut memory = BufWriter::new(fs::File::create(&path).at("create", &path)?);
+    agent.write_memory(&mut memory).and_then(|()| memory.flush()).at("write", &path)?;
     if let Some(snapshot) = snapshot {
         let path = dir.path().join(ENVIRONMENTS);
         fs::write(&path, snapshot).at("write", &path)?;
@@ -401,12 +435,14 @@ fn restore(
     let Some((_, dir)) = checkpoint_dirs(out)?.pop() else { return Ok(None) };
     let file: StateFile = checkpoint::read_json(&dir.join(AGENT_JSON))?;
     if file.config_hash != *hash {
-        let all = out.join("checkpoints");
-        fs::remove_dir_all(&all).at("remove old checkpoints", &all)?;
+        remove(&out.join(CHECKPOINTS))?;
         return Ok(None);
     }
     let vectors = checkpoint::read_all_vectors(&dir.join(AGENT_TENSORS))?;
     agent.restore(AgentState { small: file.agent, vectors })?;
+    let path = dir.join(MEMORY);
+    let mut memory = BufReader::new(fs::File::open(&path).at("open", &path)?);
+    agent.read_memory(&mut memory).at("read", &path)?;
     let path = dir.join(ENVIRONMENTS);
     if path.exists() {
         let snapshot = fs::read(&path).at("read", &path)?;

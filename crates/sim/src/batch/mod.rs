@@ -7,6 +7,7 @@
 //! observation. What follows an episode's end is `EnvOptions::autoreset`'s to say.
 
 mod slot;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 mod vectors;
@@ -149,7 +150,12 @@ impl SimEnv {
         for env in 0..num_envs {
             let data = Data::try_new(Arc::clone(task.model()))
                 .map_err(|source| SimError::AllocateEnv { env, source })?;
-            slots.push(Slot::new(data, &scene, &*task, &description));
+            let mut slot = Slot::new(data, &scene, &*task, &description);
+            if !images.is_empty() {
+                slot.prepare_drawing(&*task)
+                    .map_err(|source| SimError::AllocateEnv { env, source })?;
+            }
+            slots.push(slot);
         }
         let final_images = match options.autoreset {
             Autoreset::SameStep => images.clone(),
@@ -189,7 +195,7 @@ impl SimEnv {
     /// When a start does not fit the model, or there is not one entry per environment.
     pub fn begin(&mut self, starts: &[Option<EpisodeStart>]) -> Result<()> {
         check_length("starts", starts.len(), self.slots.len())?;
-        let model = Arc::clone(self.loaded.task.model());
+        let (model, drawn) = (Arc::clone(self.loaded.task.model()), self.loaded.task.drawn());
         for start in starts.iter().flatten() {
             for (what, got, expected) in [
                 ("qpos", start.qpos.len(), model.nq()),
@@ -207,7 +213,7 @@ impl SimEnv {
         let (task, scene) = (&*self.loaded.task, &*self.scene);
         for (slot, start) in self.slots.iter_mut().zip(starts) {
             if let Some(start) = start {
-                slot.begin(task, start, scene, &model)?;
+                slot.begin(task, start, scene, drawn)?;
             }
         }
         self.report();
@@ -226,7 +232,7 @@ impl SimEnv {
         let task = &*self.loaded.task;
         let mut slot = Slot::new(data, &self.scene, task, &self.description);
         slot.reset(task, &self.scene, self.options.randomize_look, seed);
-        let appearance = Some(Appearance::of(&slot.look, &self.scene, model));
+        let appearance = Some(Appearance::of(&slot.look, &self.scene, task.drawn()));
         Ok(EpisodeStart { appearance, ..slot.start })
     }
 
@@ -248,6 +254,18 @@ impl SimEnv {
     /// MuJoCo's state of an environment.
     pub(crate) fn data(&self, env: usize) -> &Data {
         &self.slots[env].data
+    }
+
+    /// The same, for a renderer that needs it so.
+    #[cfg(feature = "egl")]
+    pub(crate) fn data_mut(&mut self, env: usize) -> &mut Data {
+        &mut self.slots[env].data
+    }
+
+    /// MuJoCo's id of a camera, for an environment of the batch.
+    #[cfg(feature = "egl")]
+    pub(crate) fn camera_id(&self, env: usize, camera: &str) -> Result<usize> {
+        Ok(self.view(env, camera, (8, 8))?.camera)
     }
 
     /// Whether physics of an environment went wrong in this episode.
@@ -280,6 +298,14 @@ impl SimEnv {
         &self.slots[env].rewards
     }
 
+    /// What the task measures of the current episode of an environment, by name.
+    ///
+    /// # Panics
+    /// When there is no such environment.
+    pub fn metrics(&self, env: usize) -> Vec<(&'static str, f64)> {
+        self.loaded.task.metrics(&self.slots[env].moment())
+    }
+
     /// Copies what became of every environment into the contiguous buffers.
     fn report(&mut self) {
         for (env, slot) in self.slots.iter().enumerate() {
@@ -309,15 +335,16 @@ impl SimEnv {
     pub fn render(&mut self, env: usize, camera: &str, size: (usize, usize)) -> Result<RgbImage> {
         let view = self.view(env, camera, size)?;
         let mut data = vec![0; size.0 * size.1 * 3];
-        let slot = &mut self.slots[env];
+        let Slot { data: physics, seen, look, shadow, .. } = &mut self.slots[env];
+        let seen = seen.as_ref().unwrap_or(physics);
         let shadow = if self.options.shadows {
-            slot.shadow.update(&self.scene, &slot.data, &slot.look, FINE);
-            Some(&slot.shadow)
+            shadow.update(&self.scene, seen, look, FINE);
+            Some(&*shadow)
         } else {
             None
         };
         let mut renderer = self.renderers[0].lock().unwrap_or_else(PoisonError::into_inner);
-        renderer.rgb(&self.scene, &slot.data, &slot.look, shadow, view, &mut data);
+        renderer.rgb(&self.scene, seen, look, shadow, view, &mut data);
         Ok(RgbImage { height: size.0, width: size.1, data })
     }
 
@@ -335,12 +362,14 @@ impl SimEnv {
         let pixels = size.0 * size.1;
         let (mut depth_m, mut geom) = (vec![0.0; pixels], vec![0; pixels]);
         let mut renderer = self.renderers[0].lock().unwrap_or_else(PoisonError::into_inner);
-        let Slot { data, look, .. } = &self.slots[env];
-        renderer.depth_and_segmentation(&self.scene, data, look, view, &mut depth_m, &mut geom);
+        let slot = &self.slots[env];
+        let (seen, look) = (slot.seen(), &slot.look);
+        renderer.depth_and_segmentation(&self.scene, seen, look, view, &mut depth_m, &mut geom);
         Ok(DepthImage { height: size.0, width: size.1, depth_m, geom })
     }
 
-    fn view(&self, env: usize, camera: &str, (height, width): (usize, usize)) -> Result<View> {
+    /// Checks what is asked for, and brings poses for drawing up to date.
+    fn view(&mut self, env: usize, camera: &str, (height, width): (usize, usize)) -> Result<View> {
         if env >= self.slots.len() {
             return Err(bad("env", env, "the batch"));
         }
@@ -350,6 +379,10 @@ impl SimEnv {
             }
         }
         let camera = find_camera(&self.description, &self.cameras, camera)?.id;
+        let slot = &mut self.slots[env];
+        slot.prepare_drawing(&*self.loaded.task)
+            .map_err(|source| SimError::AllocateEnv { env, source })?;
+        slot.pose_seen();
         let oversample = if self.options.smooth_edges { 2 } else { 1 };
         Ok(View { camera, height, width, oversample, detail: 1.0 })
     }
@@ -385,13 +418,16 @@ impl SimEnv {
         if images.is_empty() {
             return;
         }
-        if options.shadows {
-            team.each(slots, |_, slot| {
-                if wanted(slot) {
-                    slot.shadow.update(scene, &slot.data, &slot.look, COARSE);
-                }
-            });
-        }
+        team.each(slots, |_, slot| {
+            if !wanted(slot) {
+                return;
+            }
+            slot.pose_seen();
+            if options.shadows {
+                let seen = slot.seen.as_ref().unwrap_or(&slot.data);
+                slot.shadow.update(scene, seen, &slot.look, COARSE);
+            }
+        });
         for image in images {
             let [_, height, width, _] = image.shape;
             let oversample = if options.smooth_edges { 2 } else { 1 };
@@ -401,7 +437,7 @@ impl SimEnv {
             team.each(&mut pairs, |_, (slot, out)| {
                 let mut renderer = free(renderers);
                 let shadow = options.shadows.then_some(&slot.shadow);
-                renderer.rgb(scene, &slot.data, &slot.look, shadow, view, out);
+                renderer.rgb(scene, slot.seen(), &slot.look, shadow, view, out);
             });
         }
     }
@@ -427,6 +463,7 @@ impl VecEnv for SimEnv {
         self.team.each(&mut self.slots, |env, slot| {
             if let Some(seed) = seeds[env] {
                 (slot.seed, slot.automatic) = (seed, 0);
+                slot.memory.difficulty = None;
                 slot.reset(task, scene, randomize, seed);
             }
         });
@@ -508,12 +545,20 @@ impl VecEnv for SimEnv {
         self.slots.iter().map(|slot| slot.divergences).sum()
     }
 
+    fn snapshot(&self) -> Option<Vec<u8>> {
+        Some(self.save())
+    }
+
+    fn restore(&mut self, snapshot: &[u8]) -> Result<()> {
+        Ok(self.load(snapshot)?)
+    }
+
     fn simulation(&self, env: usize) -> Option<SimulationRecord> {
         let slot = self.slots.get(env)?;
         let task = &self.loaded.task;
         let appearance = match &slot.start.appearance {
             Some(given) => given.clone(),
-            None => Appearance::of(&slot.look, &self.scene, task.model()),
+            None => Appearance::of(&slot.look, &self.scene, task.drawn()),
         };
         Some(SimulationRecord {
             task: self.description.id.to_owned(),

@@ -1,7 +1,10 @@
 //! One environment of a batch: MuJoCo's state, what the task remembers, looks, and the hash of what
 //! it went through.
 
+use std::sync::Arc;
+
 use embody_core::{HashStream, Result, derive_seed};
+use mujoco_rs::error::MjDataError;
 use mujoco_rs::prelude::MjModel;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -29,11 +32,13 @@ impl Outcome {
 /// One environment.
 pub(super) struct Slot {
     pub data: Data,
+    /// The same state in the model that is drawn, where that is another one.
+    pub seen: Option<Data>,
     pub memory: Memory,
     pub look: Look,
     pub shadow: ShadowMap,
     /// Control steps in a row for which the goal condition held.
-    held: u32,
+    pub held: u32,
     /// Whether physics went wrong in this episode, and in how many so far.
     pub diverged: bool,
     pub divergences: u64,
@@ -43,6 +48,9 @@ pub(super) struct Slot {
     /// Contribution of each reward term to the last reward.
     pub rewards: Vec<f64>,
     pub start: EpisodeStart,
+    /// The seed that the episode was drawn from, and the difficulty it was drawn with; `None` where
+    /// it began in a given state.
+    pub origin: Option<(u64, Option<usize>)>,
     /// Seed of the last `reset`, and how many episodes have begun by themselves since.
     pub seed: u64,
     pub automatic: u64,
@@ -61,6 +69,7 @@ impl Slot {
         };
         Self {
             data,
+            seen: None,
             memory,
             look: scene.look.clone(),
             shadow: ShadowMap::default(),
@@ -71,6 +80,7 @@ impl Slot {
             outcome: Outcome::default(),
             rewards: vec![0.0; description.rewards.len()],
             start: EpisodeStart::default(),
+            origin: None,
             seed: 0,
             automatic: 0,
             trajectory: HashStream::default(),
@@ -81,7 +91,30 @@ impl Slot {
         Moment { data: &self.data, memory: &self.memory }
     }
 
-    /// Begins an episode in a given state.
+    /// Makes room for drawing, where the model that is drawn is another one.
+    pub fn prepare_drawing(&mut self, task: &dyn Task) -> std::result::Result<(), MjDataError> {
+        if self.seen.is_none() && !Arc::ptr_eq(task.model(), task.drawn()) {
+            self.seen = Some(Data::try_new(Arc::clone(task.drawn()))?);
+        }
+        Ok(())
+    }
+
+    /// Brings what is drawn up to date.
+    pub fn pose_seen(&mut self) {
+        if let Some(seen) = &mut self.seen {
+            seen.qpos_mut().copy_from_slice(self.data.qpos());
+            seen.kinematics();
+            seen.com_pos();
+            seen.camlight();
+        }
+    }
+
+    /// The state to draw, as of the last [`Slot::pose_seen`].
+    pub fn seen(&self) -> &Data {
+        self.seen.as_ref().unwrap_or(&self.data)
+    }
+
+    /// Begins an episode in a given state; `model` is the one that is drawn.
     pub fn begin(
         &mut self,
         task: &dyn Task,
@@ -99,12 +132,14 @@ impl Slot {
         self.data.qvel_mut().copy_from_slice(&start.qvel);
         self.data.ctrl_mut().copy_from_slice(&start.ctrl);
         self.start.clone_from(start);
+        self.origin = None;
         self.begun(task);
         Ok(())
     }
 
     /// Begins the episode of a seed.
     pub fn reset(&mut self, task: &dyn Task, scene: &Scene, randomize_look: bool, seed: u64) {
+        let difficulty = self.memory.difficulty;
         self.forget();
         self.memory.rng = ChaCha8Rng::seed_from_u64(derive_seed(seed, "events", 0));
         let mut rng = ChaCha8Rng::seed_from_u64(derive_seed(seed, "reset", 0));
@@ -116,6 +151,7 @@ impl Slot {
         self.start.ctrl.clear();
         self.start.ctrl.extend_from_slice(self.data.ctrl());
         self.start.appearance = None;
+        self.origin = Some((seed, difficulty));
         self.begun(task);
         self.look.clone_from(&scene.look);
         if randomize_look {

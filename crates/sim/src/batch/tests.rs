@@ -72,3 +72,62 @@ fn episodes_follow_each_other_as_the_option_says() {
     }
     assert_eq!(state(&envs[1]), state(&envs[2]), "and go on in step");
 }
+
+#[test]
+fn a_saved_batch_goes_on_to_the_bit() {
+    let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.embody/assets");
+    if !assets.join("gymnasium").exists() {
+        return;
+    }
+    for task in [
+        "so101-pick-lift",
+        "aloha-insertion",
+        "pusht",
+        "Ant-v5",
+        "Humanoid-v5",
+        "Hopper-v4",
+        "go1-velocity-rough",
+    ] {
+        // PushT's are places: all over the square, so that the agent meets the block.
+        let (middle, size) = if task == "pusht" { (256.0, 200.0) } else { (0.0, 0.3) };
+        let make = || {
+            let options = EnvOptions {
+                num_envs: 3,
+                camera_size: Some((24, 24)),
+                privileged: true,
+                autoreset: Autoreset::SameStep,
+                trace: false,
+                ..EnvOptions::new(&assets)
+            };
+            make_sim(task, options).expect("environments")
+        };
+        let (mut env, mut other) = (make(), make());
+        env.reset(&[Some(1), Some(2), Some(3)]).expect("reset");
+        let dims = env.spec().action.numel();
+        let action = |t: usize| -> Vec<f32> {
+            (0..3 * dims).map(|i| middle + ((t * 7 + i * 3) as f32).sin() * size).collect()
+        };
+        for t in 0..60 {
+            env.step(&action(t), &[true; 3]).expect("step");
+        }
+        let saved = env.snapshot().expect("a snapshot");
+        other.restore(&saved).expect("it fits");
+        for t in 60..160 {
+            for (key, view) in &env.observations().arrays {
+                assert_eq!(other.observation(key), Some(*view), "{task}, step {t}: {key}");
+            }
+            for env in [&mut env, &mut other] {
+                env.step(&action(t), &[true; 3]).expect("step");
+            }
+            assert_eq!(env.rewards(), other.rewards(), "{task}, step {t}");
+            assert_eq!(env.terminated(), other.terminated(), "{task}, step {t}");
+        }
+        assert_eq!(env.snapshot(), other.snapshot());
+        for broken in [&saved[..saved.len() - 8], &saved[8..], &[]] {
+            other.restore(broken).expect_err("a broken state is refused");
+        }
+        let mut longer = saved.clone();
+        longer.push(0);
+        other.restore(&longer).expect_err("a longer state is refused");
+    }
+}

@@ -4,6 +4,8 @@
 use embody_core::{ArrayView, Autoreset, DataView};
 
 use super::slot::Slot;
+use super::snapshot::{Reader, Writer};
+use crate::SimError;
 use crate::tasks::{ObservationTerm, Observe};
 
 enum Values {
@@ -53,6 +55,20 @@ impl VectorBuffer {
                 }
                 _ => unreachable!("both are made for the same term"),
             }
+        }
+    }
+
+    pub fn save(&self, out: &mut Writer) {
+        match &self.now {
+            Values::F32(values) => out.floats(values),
+            Values::F64(values) => out.doubles(values),
+        }
+    }
+
+    pub fn load(&mut self, from: &mut Reader<'_>) -> Result<(), SimError> {
+        match &mut self.now {
+            Values::F32(values) => from.floats(values),
+            Values::F64(values) => from.doubles(values),
         }
     }
 

@@ -56,6 +56,11 @@ impl Mesh {
         Self::bounded(lods)
     }
 
+    /// A mesh of one level.
+    pub(crate) fn plain(positions: Vec<Vec3>, faces: Vec<[u32; 3]>) -> Self {
+        Self::bounded(vec![finish(0.0, positions, faces)])
+    }
+
     /// A mesh of one level with the given smooth normals, one per vertex.
     pub(crate) fn with_normals(
         positions: Vec<Vec3>,

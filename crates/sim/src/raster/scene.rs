@@ -3,7 +3,7 @@
 //! Built once per model and shared by all environments; what differs between environments (poses,
 //! colours, light) comes from `mjData` and [`Look`] at render time. Only geom groups 0-2 are drawn,
 //! MuJoCo's own default; groups 3-5 are collision shapes. Geoms with alpha 0 are skipped, other
-//! alphas are drawn opaque. Height fields, SDFs, flexes, skins and tendons are not drawn.
+//! alphas are drawn opaque. SDFs, flexes, skins and tendons are not drawn.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use mujoco_rs::prelude::{MjModel, MjtGeomBase, MjtLightType, MjtTexture, MjtText
 use super::math::{Mat3, Vec3, to_mat3, to_vec3};
 use super::mesh::Mesh;
 use super::primitives;
-use super::texture::Texture;
+use super::texture::{Skybox, Texture};
 use crate::mj::Data;
 
 /// Planes without a size reach this far, metres.
@@ -26,6 +26,8 @@ pub(crate) struct Scene {
     pub meshes: Vec<Mesh>,
     pub items: Vec<Item>,
     pub textures: Vec<Texture>,
+    /// The model's own sky.
+    pub skybox: Option<Skybox>,
     /// Vertical field of view by camera id, radians.
     pub fovy: Vec<f32>,
     pub lights: Vec<Light>,
@@ -35,6 +37,8 @@ pub(crate) struct Scene {
     /// Centre and radius of what casts shadows, metres: the model's `statistic`.
     pub center: Vec3,
     pub extent: f32,
+    /// Body that the shadow map follows, where things move away from `center`.
+    pub follows: Option<usize>,
     /// Initial look of every environment.
     pub look: Look,
 }
@@ -185,6 +189,14 @@ impl Scene {
             if model.geom_group()[geom] > DRAWN_GROUPS || rgba[3] == 0.0 {
                 continue;
             }
+            if model.geom_type()[geom] == MjtGeomBase::mjGEOM_HFIELD {
+                for chunk in height_field(model, geom) {
+                    let (mesh, material) = (meshes.len(), material(model, geom));
+                    items.push(Item { geom, mesh, material, casts_shadow: false });
+                    meshes.push(chunk);
+                }
+                continue;
+            }
             let Some(key) = shape_key(model, geom) else { continue };
             let next = meshes.len();
             let mesh = *known.entry(key).or_insert(next);
@@ -216,6 +228,7 @@ impl Scene {
             meshes,
             items,
             textures: (0..model.ntex() as usize).map(|id| texture(model, id)).collect(),
+            skybox: skybox(model),
             fovy: model.cam_fovy().iter().map(|f| (*f as f32).to_radians()).collect(),
             lights,
             headlight: LightColor {
@@ -226,6 +239,7 @@ impl Scene {
             near: (f64::from(model.vis().map.znear) * model.stat().extent) as f32,
             center: model.stat().center.map(|x| x as f32),
             extent: model.stat().extent as f32,
+            follows: None,
             look: Look {
                 rgba: (0..model.ngeom() as usize).map(|g| geom_rgba(model, g)).collect(),
                 light_gain: 1.0,
@@ -238,6 +252,39 @@ impl Scene {
             },
         }
     }
+}
+
+/// A height field's surface, in chunks that can be culled one by one.
+fn height_field(model: &MjModel, geom: usize) -> Vec<Mesh> {
+    const CHUNK: usize = 64;
+    let Ok(id) = usize::try_from(model.geom_dataid()[geom]) else { return Vec::new() };
+    let (rows, columns) = (model.hfield_nrow()[id] as usize, model.hfield_ncol()[id] as usize);
+    let [half_x, half_y, top, _] = model.hfield_size()[id].map(|x| x as f32);
+    let first = model.hfield_adr()[id] as usize;
+    let point = |row: usize, column: usize| {
+        let along = |at: usize, samples: usize, half: f32| {
+            half * (2.0 * at as f32 / (samples - 1) as f32 - 1.0)
+        };
+        let height = top * model.hfield_data()[first + row * columns + column];
+        [along(column, columns, half_x), along(row, rows, half_y), height]
+    };
+    let mut chunks = Vec::new();
+    for low in (0..rows - 1).step_by(CHUNK) {
+        for left in (0..columns - 1).step_by(CHUNK) {
+            let (high, right) = ((low + CHUNK).min(rows - 1), (left + CHUNK).min(columns - 1));
+            let wide = (right - left + 1) as u32;
+            let positions =
+                (low..=high).flat_map(|r| (left..=right).map(move |c| (r, c))).collect::<Vec<_>>();
+            let positions = positions.into_iter().map(|(r, c)| point(r, c)).collect();
+            let cells =
+                (0..(high - low) as u32).flat_map(|r| (0..wide - 1).map(move |c| r * wide + c));
+            let faces = cells
+                .flat_map(|i| [[i, i + 1, i + wide + 1], [i, i + wide + 1, i + wide]])
+                .collect();
+            chunks.push(Mesh::plain(positions, faces));
+        }
+    }
+    chunks
 }
 
 /// Equal keys share a mesh: mesh id, or type and size in bits.
@@ -319,12 +366,25 @@ fn material(model: &MjModel, geom: usize) -> Material {
     }
 }
 
-fn texture(model: &MjModel, id: usize) -> Texture {
+fn skybox(model: &MjModel) -> Option<Skybox> {
+    let kinds = model.tex_type();
+    let id = kinds.iter().position(|kind| *kind == MjtTexture::mjTEXTURE_SKYBOX)?;
+    let (width, _, channels, data) = texels(model, id);
+    Skybox::new(width, channels, data?)
+}
+
+/// Width, height, channels and bytes of a texture, where it has some.
+fn texels(model: &MjModel, id: usize) -> (usize, usize, usize, Option<&[u8]>) {
     let (width, height) = (model.tex_width()[id] as usize, model.tex_height()[id] as usize);
     let channels = model.tex_nchannel()[id] as usize;
     let data = usize::try_from(model.tex_adr()[id])
         .ok()
         .and_then(|start| model.tex_data().get(start..start + width * height * channels));
+    (width, height, channels, data)
+}
+
+fn texture(model: &MjModel, id: usize) -> Texture {
+    let (width, height, channels, data) = texels(model, id);
     match data {
         Some(data) => Texture::new(width, height, channels, data),
         // A texture kept by reference in a file: drawn white.

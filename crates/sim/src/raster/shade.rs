@@ -5,13 +5,16 @@
 
 use crate::mj::Data;
 
-use super::math::{Vec3, add, cross, dot, mul, mul_t, normalize, scale, sub, to_vec3};
+use super::math::{Mat3, Vec3, add, cross, dot, mul, mul_t, normalize, scale, sub, to_vec3};
 use super::render::{Eye, Placed};
 use super::scene::{Cover, LightColor, Look, Material, Scene};
 use super::shadow::{Placement, ShadowMap};
 
 const ZENITH: Vec3 = [0.45, 0.58, 0.74];
 const HORIZON: Vec3 = [0.86, 0.89, 0.92];
+
+/// Cosine below which a texture gets no coarser: ground towards the horizon.
+const GRAZING: f32 = 0.03;
 
 /// Squared cosine off the mirror direction below which there is no highlight to speak of.
 const NO_HIGHLIGHT: f32 = 0.6;
@@ -52,6 +55,8 @@ pub(crate) struct Shader<'a> {
     lamps: &'a [Lamp],
     headlight: LightColor,
     up: Vec3,
+    /// Axes of the camera in the world.
+    camera: Mat3,
     /// Metres per sample at depth 1.
     sample: f32,
 }
@@ -87,12 +92,16 @@ impl<'a> Shader<'a> {
             lamps,
             headlight,
             up: mul_t(&camera, [0.0, 0.0, 1.0]),
+            camera,
             sample: 1.0 / pinhole.focal,
         }
     }
 
-    /// Colour of the sky along a view-space ray.
+    /// Colour of the sky along a view-space ray: the model's own, where it has one.
     pub(crate) fn sky(&self, ray: Vec3) -> Vec3 {
+        if let Some(skybox) = &self.scene.skybox {
+            return skybox.sample(mul(&self.camera, ray));
+        }
         let height = dot(normalize(ray), self.up).clamp(0.0, 1.0);
         std::array::from_fn(|i| HORIZON[i] + (ZENITH[i] - HORIZON[i]) * height)
     }
@@ -158,12 +167,13 @@ impl<'a> Shader<'a> {
             } else {
                 [at[1], at[2]]
             };
-            let span = self.sample * point[2] / facing.max(0.15) * cover.per_metre;
+            let span = self.sample * point[2] / facing.max(GRAZING) * cover.per_metre;
             base = cover.texture.sample(uv.map(|x| x * cover.per_metre), span);
         } else if let Some((texture, repeat)) = material.texture {
             let at = mul_t(&placed.rotation, sub(point, placed.position));
-            let footprint = self.sample * point[2] / facing.max(0.15);
-            let uv = [at[0] * repeat[0], at[1] * repeat[1]];
+            let footprint = self.sample * point[2] / facing.max(GRAZING);
+            // The picture's first row is its upper one, towards +y.
+            let uv = [at[0] * repeat[0], -at[1] * repeat[1]];
             let span = footprint * repeat[0].max(repeat[1]);
             let texel = self.scene.textures[texture].sample(uv, span);
             for (base, texel) in base.iter_mut().zip(texel) {

@@ -1,12 +1,12 @@
 //! One shadow map: the scene seen from its first directional light that casts shadows.
 //!
 //! Computed once per environment and step, used by all its cameras. Covers the sphere that the
-//! model's `statistic` names (centre, extent).
+//! model's `statistic` names (centre, extent), about the body that the task follows where it does.
 
 use crate::mj::Data;
 
 use super::fill::{ScreenVertex, Visibility, snap};
-use super::math::{Mat3, Vec3, add, cross, mat_t_mat, mul, mul_t, normalize, scale, sub};
+use super::math::{Mat3, Vec3, add, cross, mat_t_mat, mul, mul_t, normalize, scale, sub, to_vec3};
 use super::scene::{Look, Scene};
 use super::shade::light_direction;
 
@@ -43,7 +43,10 @@ impl ShadowMap {
             right[0], down[0], forward[0], right[1], down[1], forward[1], right[2], down[2],
             forward[2],
         ];
-        self.center = scene.center;
+        self.center = match scene.follows {
+            Some(body) => to_vec3(&data.xpos()[body]),
+            None => scene.center,
+        };
         self.texels_per_metre = size as f32 / (2.0 * scene.extent);
         self.offset = 1.5 / self.texels_per_metre;
         let half = 0.5 * size as f32;

@@ -1,4 +1,5 @@
-//! 2D textures that repeat, with a chain of halved images against aliasing in the distance.
+//! 2D textures that repeat, with a chain of halved images against aliasing in the distance, and the
+//! cube of six pictures that a sky may be.
 
 use super::math::Vec3;
 
@@ -36,6 +37,48 @@ impl Texture {
         let texels = footprint * self.levels[0].width as f32;
         let level = texels.max(1.0).log2().round() as usize;
         self.levels[level.min(self.levels.len() - 1)].bilinear(uv)
+    }
+}
+
+/// Six pictures around the world: right, left, up, down, front, back, as MuJoCo keeps them.
+#[derive(Debug, Clone)]
+pub(crate) struct Skybox {
+    faces: [Level; 6],
+}
+
+impl Skybox {
+    /// From bytes of six square pictures above each other; of one, which is then on every side.
+    pub(crate) fn new(side: usize, channels: usize, data: &[u8]) -> Option<Self> {
+        let bytes = side * side * channels;
+        let all: Vec<&[u8]> = data.chunks_exact(bytes.max(1)).collect();
+        let face = |i: usize| -> Option<Level> {
+            let bytes = all.get(i).or_else(|| all.first())?;
+            Texture::new(side, side, channels, bytes).levels.into_iter().next()
+        };
+        let faces: Vec<Level> = (0..6).map_while(face).collect();
+        Some(Self { faces: faces.try_into().ok()? })
+    }
+
+    /// Colour in a direction of the world, by the rule of OpenGL's cube maps, whose y axis is MuJoCo's
+    /// z and whose z axis is MuJoCo's -y.
+    pub(crate) fn sample(&self, direction: Vec3) -> Vec3 {
+        let [x, y, z] = [direction[0], direction[2], -direction[1]];
+        let (ax, ay, az) = (x.abs(), y.abs(), z.abs());
+        let (face, s, t, most) = if ax >= ay && ax >= az {
+            if x > 0.0 { (0, -z, -y, ax) } else { (1, z, -y, ax) }
+        } else if ay >= az {
+            if y > 0.0 { (2, x, z, ay) } else { (3, x, -z, ay) }
+        } else if z > 0.0 {
+            (4, x, -y, az)
+        } else {
+            (5, -x, -y, az)
+        };
+        let level = &self.faces[face];
+        let at = |c: f32, side: usize| {
+            let texel = (c / most.max(f32::MIN_POSITIVE) + 1.0) * 0.5 * side as f32;
+            (texel as usize).min(side - 1)
+        };
+        level.texels[at(t, level.height) * level.width + at(s, level.width)]
     }
 }
 

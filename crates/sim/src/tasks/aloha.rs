@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use embody_core::{ContentHash, DType, FeatureSpec, hash_bytes, hash_tree};
-use mujoco_rs::prelude::{MjData, MjModel, MjtDisableBit, MjtObjBase};
+use mujoco_rs::prelude::{MjModel, MjtObjBase};
 use rand_chacha::ChaCha8Rng;
 
 use super::{
@@ -123,14 +123,11 @@ struct Aloha {
     /// Ids of [`Variant::geoms`].
     geoms: Vec<usize>,
     surfaces: Surfaces,
-    /// What the solver begins from, `[nv]`: see [`first_guess`].
-    warmstart: Vec<f64>,
 }
 
 pub(super) fn load(variant: &'static Variant, asset_dir: &Path) -> Result<Arc<dyn Task>, SimError> {
     let folder = asset_dir.join("aloha");
-    let mut model = mj::load_file(variant.id, &folder.join(variant.file))?;
-    let warmstart = first_guess(&mut model)?;
+    let model = mj::load_file(variant.id, &folder.join(variant.file))?;
     let files = hash_tree(&folder, &|_| false)
         .map_err(|e| SimError::ReadModel { path: folder.clone(), why: e.to_string() })?;
     let id = |kind, name: &str| mj::id(variant.id, &model, kind, name);
@@ -151,26 +148,9 @@ pub(super) fn load(variant: &'static Variant, asset_dir: &Path) -> Result<Arc<dy
             tables: ids(&["table"])?,
             ..Surfaces::default()
         },
-        warmstart,
         hash: hash_bytes(format!("{}{files}", variant.file).as_bytes()),
         model: Arc::new(model),
     }))
-}
-
-/// Accelerations in the model's default state without actuation. The package solves for them before
-/// it sets an episode's state, and MuJoCo's solver begins from the last solution it found: without
-/// this, positions differ in their last bits.
-fn first_guess(model: &mut MjModel) -> Result<Vec<f64>, SimError> {
-    let flags = model.opt().disableflags;
-    model.opt_mut().disableflags |= MjtDisableBit::mjDSBL_ACTUATION as i32;
-    let guess = {
-        let mut data =
-            MjData::try_new(&*model).map_err(|source| SimError::AllocateEnv { env: 0, source })?;
-        data.forward();
-        data.qacc_warmstart().to_vec()
-    };
-    model.opt_mut().disableflags = flags;
-    Ok(guess)
 }
 
 impl Aloha {
@@ -243,19 +223,10 @@ impl Task for Aloha {
         (self.variant.place)(rng, &mut data.qpos_mut()[ARMS..]);
     }
 
-    fn begun(&self, data: &mut Data, _: &mut Memory) {
-        // The package solves twice for the state that it has set; set-points are where joints are.
-        data.qacc_warmstart_mut().copy_from_slice(&self.warmstart);
-        data.forward();
-        data.forward();
-    }
-
     fn advance(&self, data: &mut Data, memory: &mut Memory, substeps: usize) {
         to_set_points(&memory.action, data.ctrl_mut());
         memory.target.copy_from_slice(data.ctrl());
-        // The step's first half stands from the end of the last one.
-        data.step2();
-        for _ in 1..substeps {
+        for _ in 0..substeps {
             data.step();
             if has_diverged(data) {
                 return;
@@ -279,7 +250,8 @@ fn to_set_points(action: &[f32], ctrl: &mut [f64]) {
         for (ctrl, action) in ctrl.iter_mut().zip(&action[..6]) {
             *ctrl = f64::from(*action);
         }
-        let finger = f64::from(action[6]) * (OPEN_M - CLOSED_M) + CLOSED_M;
+        // In single precision, as NumPy does it with actions of that type.
+        let finger = f64::from(action[6] * (OPEN_M - CLOSED_M) as f32 + CLOSED_M as f32);
         (ctrl[6], ctrl[7]) = (finger, -finger);
     }
 }

@@ -10,11 +10,11 @@ mod aloha_insertion;
 mod aloha_transfer_cube;
 mod gymnasium;
 mod pusht;
-
 mod so101;
 mod so101_pick_lift;
 mod so101_push;
 mod so101_reach;
+mod velocity;
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -122,6 +122,9 @@ pub(crate) struct Memory {
     pub space: Option<Box<Space>>,
     /// For what happens within an episode: pushes, commands, noise.
     pub rng: ChaCha8Rng,
+    /// How hard the next episode is to be where it begins by itself, in the task's own measure: the
+    /// one thing that outlives an episode. A `reset` with a seed drops it.
+    pub difficulty: Option<usize>,
 }
 
 impl Default for Memory {
@@ -134,12 +137,13 @@ impl Default for Memory {
             values: Vec::new(),
             space: None,
             rng: ChaCha8Rng::from_seed([0; 32]),
+            difficulty: None,
         }
     }
 }
 
 impl Memory {
-    /// As at the beginning of an episode.
+    /// As at the beginning of an episode; `difficulty` stays.
     pub fn forget(&mut self) {
         self.steps = 0;
         self.target.fill(0.0);
@@ -157,11 +161,13 @@ pub(crate) struct Moment<'a> {
     pub memory: &'a Memory,
 }
 
+type Observer<T> = Box<dyn Fn(&Moment<'_>, &mut [T]) + Send + Sync>;
+
 /// Computes one environment's value of an observation.
 pub(crate) enum Observe {
-    F32(Box<dyn Fn(&Moment<'_>, &mut [f32]) + Send + Sync>),
+    F32(Observer<f32>),
     /// Tasks that are to agree with another simulator's to the bit.
-    F64(Box<dyn Fn(&Moment<'_>, &mut [f64]) + Send + Sync>),
+    F64(Observer<f64>),
 }
 
 /// A vector observation.
@@ -222,6 +228,15 @@ pub(crate) struct Manipulation {
 pub(crate) trait Task: Send + Sync {
     /// The compiled scene.
     fn model(&self) -> &Arc<MjModel>;
+    /// The scene as it is drawn: the same joints and bodies in the same order, with what physics has
+    /// no use for.
+    fn drawn(&self) -> &Arc<MjModel> {
+        self.model()
+    }
+    /// Body around which shadows are drawn, where it leaves the scene's middle.
+    fn follows(&self) -> Option<usize> {
+        None
+    }
     /// Hash of the files that the scene was compiled from.
     fn model_hash(&self) -> &ContentHash;
     /// What can be given another look.
@@ -247,8 +262,20 @@ pub(crate) trait Task: Send + Sync {
     /// Varies colours and light for an episode; `look` holds the model's own.
     fn randomize_look(&self, _look: &mut Look, _rng: &mut ChaCha8Rng) {}
     /// One control step of physics under `memory.action`, of `substeps` physics steps; returns early
-    /// where [`mj::has_diverged`](crate::mj::has_diverged).
+    /// where [`mj::has_diverged`](crate::mj::has_diverged). Goes by MuJoCo's integration state and
+    /// the memory alone, not by what the last step left computed: a saved state has nothing else.
     fn advance(&self, data: &mut Data, memory: &mut Memory, substeps: usize);
+    /// Computes what a saved state does not hold, once MuJoCo's state and the memory are back.
+    ///
+    /// # Errors
+    /// When there is no going on from it.
+    fn restored(&self, data: &mut Data, _memory: &mut Memory) -> Result<(), SimError> {
+        // Poses for drawing; dynamics are computed by the next step.
+        data.kinematics();
+        data.com_pos();
+        data.camlight();
+        Ok(())
+    }
     /// Contribution of each reward term, weight included, in the description's order.
     fn rewards(&self, now: &Moment<'_>, out: &mut [f64]);
     /// Whether the goal condition holds right now.
@@ -267,6 +294,10 @@ pub(crate) trait Task: Send + Sync {
     fn failed(&self, _now: &Moment<'_>) -> bool {
         false
     }
+    /// What is measured of the episode so far, by name, for evaluation.
+    fn metrics(&self, _now: &Moment<'_>) -> Vec<(&'static str, f64)> {
+        Vec::new()
+    }
     /// Events once a step has been judged, before it is observed: pushes, new commands.
     fn end_of_step(&self, _data: &mut Data, _memory: &mut Memory) {}
 }
@@ -284,7 +315,11 @@ impl Loaded {
 
     /// What is drawn of the task; built at the first call.
     pub(crate) fn scene(&self) -> Arc<Scene> {
-        Arc::clone(self.scene.get_or_init(|| Arc::new(Scene::new(self.task.model()))))
+        let build = || {
+            let scene = Scene::new(self.task.drawn());
+            Arc::new(Scene { follows: self.task.follows(), ..scene })
+        };
+        Arc::clone(self.scene.get_or_init(build))
     }
 }
 
@@ -326,5 +361,5 @@ static OWN: [Own; 6] = [
 
 /// All tasks.
 pub(crate) fn definitions() -> impl Iterator<Item = &'static dyn Definition> {
-    OWN.iter().map(|own| own as &dyn Definition).chain(gymnasium::all())
+    OWN.iter().map(|own| own as &dyn Definition).chain(gymnasium::all()).chain(velocity::all())
 }

@@ -33,6 +33,9 @@ const SCENE: &str = include_str!("pusht.xml");
 /// Physics step, seconds, and what is left of the block's velocity after each.
 const STEP_S: f64 = 0.01;
 const DAMPING: f64 = 0.0;
+/// Physics steps in a control step, and control steps in an episode.
+const SUBSTEPS: usize = 10;
+const MAX_STEPS: usize = 300;
 /// Gains of the law that drives the agent.
 const STIFFNESS: f64 = 100.0;
 const DRAG: f64 = 20.0;
@@ -66,8 +69,8 @@ pub(super) fn describe() -> TaskDescription {
         instruction: "Push the T-shaped block onto the T-shaped target.",
         robot_type: "pusht",
         control_hz: 10.0,
-        substeps: 10,
-        max_episode_steps: 300,
+        substeps: SUBSTEPS,
+        max_episode_steps: MAX_STEPS,
         action: vec![axis("motor_0"), axis("motor_1")],
         observations: vec![
             Term::new("observation.state", "f32 [2]: the agent's x and y"),
@@ -153,6 +156,18 @@ fn show(data: &mut Data, space: &Space) {
     data.camlight();
 }
 
+/// One control step: the agent is driven to `target`.
+fn drive(space: &mut Space, target: [f64; 2], substeps: usize) {
+    for _ in 0..substeps {
+        let agent = space.body_mut(AGENT);
+        let (at, v) = (agent.position, agent.velocity);
+        let pull =
+            |to: f64, at: f64, v: f64| v + (STIFFNESS * (to - at) + DRAG * (0.0 - v)) * STEP_S;
+        agent.velocity = vect(pull(target[0], at.x, v.x), pull(target[1], at.y, v.y));
+        space.step(STEP_S, DAMPING);
+    }
+}
+
 fn in_space<'a>(now: &Moment<'a>) -> &'a Space {
     now.memory.space.as_deref().expect("an episode has begun before it is observed")
 }
@@ -219,8 +234,9 @@ impl Task for PushT {
         ]
     }
 
+    /// What of the goal is covered, and the actions of the episode, which its space is a function of.
     fn remembered(&self) -> usize {
-        1
+        1 + 2 * MAX_STEPS
     }
 
     fn reset(&self, data: &mut Data, _: &mut Memory, rng: &mut ChaCha8Rng) {
@@ -250,16 +266,26 @@ impl Task for PushT {
     fn advance(&self, data: &mut Data, memory: &mut Memory, substeps: usize) {
         let Some(space) = memory.space.as_deref_mut() else { return };
         let target = [0, 1].map(|i| f64::from(memory.action[i]).clamp(-FARTHEST, FARTHEST));
-        for _ in 0..substeps {
-            let agent = space.body_mut(AGENT);
-            let (at, v) = (agent.position, agent.velocity);
-            let pull =
-                |to: f64, at: f64, v: f64| v + (STIFFNESS * (to - at) + DRAG * (0.0 - v)) * STEP_S;
-            agent.velocity = vect(pull(target[0], at.x, v.x), pull(target[1], at.y, v.y));
-            space.step(STEP_S, DAMPING);
+        if let Some(kept) = memory.values[1..].chunks_exact_mut(2).nth(memory.steps) {
+            kept.copy_from_slice(&target);
         }
+        drive(space, target, substeps);
         memory.values[0] = coverage(space.body(BLOCK));
         show(data, space);
+    }
+
+    fn restored(&self, data: &mut Data, memory: &mut Memory) -> Result<(), SimError> {
+        let Some(space) = memory.space.as_deref_mut() else { return Ok(()) };
+        let actions = memory.values[1..].chunks_exact(2);
+        if memory.steps > actions.len() {
+            let why = format!("its episode has gone on after its {MAX_STEPS} steps");
+            return Err(SimError::Snapshot { why });
+        }
+        for action in actions.take(memory.steps) {
+            drive(space, [action[0], action[1]], SUBSTEPS);
+        }
+        show(data, space);
+        Ok(())
     }
 
     fn rewards(&self, now: &Moment<'_>, out: &mut [f64]) {

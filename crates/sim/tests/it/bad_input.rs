@@ -21,10 +21,10 @@ fn unknown_task_names_the_nearest() {
          all tasks"
     );
     let error = embody_sim::make("", EnvOptions::new("nowhere")).err().unwrap();
-    assert_eq!(
-        text(error),
-        "unknown task `` | known tasks: so101-reach, so101-push, so101-pick-lift"
-    );
+    let known = embody_sim::tasks().join(", ");
+    assert_eq!(text(error), format!("unknown task `` | known tasks: {known}"));
+    let error = embody_sim::show("go1-velocity-flta").unwrap_err();
+    assert!(text(error).contains("did you mean `go1-velocity-flat`?"));
 }
 
 #[test]
@@ -34,6 +34,12 @@ fn absent_models_ask_for_setup() {
         text(error),
         "robot model no/such/folder/so101/so101.xml is not there | run `embody assets get so101`, or \
          `cargo xtask setup --robots` in the source tree"
+    );
+    let error = embody_sim::make("g1-velocity-rough", EnvOptions::new("none")).err().unwrap();
+    assert_eq!(
+        text(error),
+        "robot model none/g1/g1.xml is not there | run `embody assets get g1`, or `cargo xtask setup \
+         --robots` in the source tree"
     );
     let error = embody_sim::expert(TASK, 1, 0, ExpertOptions::new("none")).err().unwrap();
     assert_eq!(
@@ -53,6 +59,18 @@ fn a_broken_model_says_what_mujoco_says() {
     let text = text(error);
     assert!(text.starts_with("could not load the scene of task `so101-pick-lift`: "), "{text}");
     assert!(text.ends_with("run `cargo xtask setup` to put the robot models in place anew"));
+}
+
+#[test]
+fn another_robot_in_the_folder_says_what_it_lacks() {
+    let home = std::env::temp_dir().join(format!("embody-sim-go1-{}", std::process::id()));
+    std::fs::create_dir_all(home.join("go1/assets")).unwrap();
+    let model = r#"<mujoco><worldbody><body name="trunk"><freejoint/><geom size="0.1"/></body>
+        </worldbody></mujoco>"#;
+    std::fs::write(home.join("go1/go1.xml"), model).unwrap();
+    let error = embody_sim::make("go1-velocity-flat", EnvOptions::new(&home)).err().unwrap();
+    std::fs::remove_dir_all(&home).unwrap();
+    assert_eq!(text(error), "the scene of task `go1-velocity-flat` has no joint `FR_hip_joint`");
 }
 
 #[test]

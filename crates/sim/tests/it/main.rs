@@ -4,10 +4,13 @@
 
 mod bad_input;
 mod determinism;
+#[cfg(feature = "egl")]
+mod egl;
 mod gymnasium;
 mod manipulation;
 mod pick_lift;
 mod variation;
+mod velocity;
 
 use std::path::{Path, PathBuf};
 

@@ -64,25 +64,30 @@ pub struct Script {
     child: Child,
     to: ChildStdin,
     from: BufReader<ChildStdout>,
+    log: PathBuf,
 }
 
 impl Script {
-    /// Starts `code`.
+    /// Starts `code`; what it says beside its answers goes to a file in the cache.
     ///
     /// # Errors
     /// When the Python can't be started.
-    pub fn start(python: &Path, code: &str) -> Result<Self> {
+    pub fn start(app: &App<'_>, python: &Path, code: &str) -> Result<Self> {
+        let log = app.config.cache.join("python/peer.log");
+        let folder = log.parent().unwrap_or(&log);
+        std::fs::create_dir_all(folder).at("create folder", folder)?;
+        let errors = std::fs::File::create(&log).at("create", &log)?;
         let mut child = Command::new(python)
             .args(["-W", "ignore", "-c", code])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
+            .stderr(errors)
             .spawn()
             .at("start", python)?;
         let lost = || Error::new("the peer's script has no pipes");
         let to = child.stdin.take().ok_or_else(lost)?;
         let from = BufReader::new(child.stdout.take().ok_or_else(lost)?);
-        Ok(Self { child, to, from })
+        Ok(Self { child, to, from, log })
     }
 
     /// Sends a line and waits for the answer.
@@ -96,7 +101,7 @@ impl Script {
             let mut answer = String::new();
             if self.from.read_line(&mut answer).map_err(gone)? == 0 {
                 return Err(Error::new(format!("the peer's script ended at {line:?}"))
-                    .with_hint("its last words are above"));
+                    .with_hint(format!("its last words are in {}", self.log.display())));
             }
             // Packages print warnings where they like.
             if let Ok(value) = serde_json::from_str(&answer) {

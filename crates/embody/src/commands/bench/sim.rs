@@ -48,7 +48,7 @@ pub struct Wanted<'a> {
 /// When a task is unknown, its robot absent, or a peer can't be installed.
 pub fn run(app: &App<'_>, wanted: &Wanted<'_>) -> Result<Vec<Row>> {
     let mut script = match wanted.peers {
-        true => Some(Script::start(&peers::python(app, &PEERS)?, SCRIPT)?),
+        true => Some(Script::start(app, &peers::python(app, &PEERS)?, SCRIPT)?),
         false => None,
     };
     let threads = match app.config.threads {

@@ -14,7 +14,7 @@ use embody_platform::{StepInput, StepRecord};
 use super::clips::{self, Wanted};
 use super::open_loop_plots;
 use crate::steps::process::dataset_dir;
-use crate::steps::{eval, import, measured, outcome, process, record, train};
+use crate::steps::{eval, import, measured, outcome, process, record, rl, train};
 
 /// Label of the headline that matters most.
 pub const SUCCESS: &str = "success rate";
@@ -55,6 +55,7 @@ impl Maker<'_> {
             "import" => imported(input, page),
             "process" => processed(input, page),
             "train" => trained(input, page),
+            "rl" => reinforced(input, page),
             "eval" => self.evaluated(input, page),
             "open-loop" => open_loop_plots::add(input, page),
             _ => Ok(()),
@@ -290,6 +291,55 @@ fn processed(input: &StepInput, page: &mut Page) -> Result<()> {
                 were filtered and split."
                 .into(),
         blocks,
+    });
+    Ok(())
+}
+
+fn reinforced(input: &StepInput, page: &mut Page) -> Result<()> {
+    let done: rl::Outcome = outcome(&input.record)?;
+    if let Some(best) = done.best {
+        page.headline.push(Headline {
+            label: "return".into(),
+            value: format!("{:.0}", best.mean_return),
+            detail: format!(
+                "{} on {}, without noise, deviation {:.0} over {} episodes",
+                done.preset, done.task, best.deviation, best.episodes
+            ),
+            tone: Tone::Neutral,
+        });
+    }
+    let metrics = embody_learn::read_rl_metrics(&input.dir.join(embody_learn::METRICS_FILE))?;
+    let curve = |name: &str| -> Vec<[f64; 2]> {
+        let point = |m: &serde_json::Map<String, serde_json::Value>| {
+            Some([m.get("step")?.as_f64()?, m.get(name)?.as_f64()?])
+        };
+        metrics.iter().filter_map(point).collect()
+    };
+    let lines = |title: &str, series: &[(&str, &str)]| {
+        let series: Vec<Series> = series
+            .iter()
+            .map(|(label, name)| (*label, curve(name)))
+            .filter(|(_, points)| !points.is_empty())
+            .map(|(label, points)| Series::new(label, points))
+            .collect();
+        Block::Lines(Lines {
+            title: title.into(),
+            x_label: "environment step".into(),
+            y_label: title.to_lowercase(),
+            series,
+            ..Default::default()
+        })
+    };
+    page.sections.push(Section {
+        title: format!("Learning {}", done.task),
+        intro: done.summary(),
+        blocks: vec![
+            lines("Return", &[("training", "episode_return"), ("without noise", "eval_return")]),
+            lines(
+                "Steps of an episode",
+                &[("training", "episode_length"), ("without noise", "eval_length")],
+            ),
+        ],
     });
     Ok(())
 }

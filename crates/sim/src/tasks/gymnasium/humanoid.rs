@@ -221,8 +221,15 @@ impl Task for Loaded {
         uniform_around(data.qvel_mut(), std::iter::repeat(0.0), NOISE, rng);
     }
 
-    fn advance(&self, data: &mut Data, memory: &mut Memory, substeps: usize) {
+    fn begun(&self, data: &mut Data, memory: &mut Memory) {
         memory.values[0] = self.centre(data);
+    }
+
+    fn end_of_step(&self, data: &mut Data, memory: &mut Memory) {
+        memory.values[0] = self.centre(data);
+    }
+
+    fn advance(&self, data: &mut Data, memory: &mut Memory, substeps: usize) {
         hold_and_feel(data, &memory.action, substeps);
     }
 

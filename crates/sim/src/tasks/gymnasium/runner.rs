@@ -354,8 +354,15 @@ impl Task for Running {
         }
     }
 
-    fn advance(&self, data: &mut Data, memory: &mut Memory, substeps: usize) {
+    fn begun(&self, data: &mut Data, memory: &mut Memory) {
         memory.values[0] = self.place(data);
+    }
+
+    fn end_of_step(&self, data: &mut Data, memory: &mut Memory) {
+        memory.values[0] = self.place(data);
+    }
+
+    fn advance(&self, data: &mut Data, memory: &mut Memory, substeps: usize) {
         let hold = if self.robot.contact.is_some() { hold_and_feel } else { hold };
         hold(data, &memory.action, substeps);
     }
