@@ -610,8 +610,11 @@ pub enum AssetsCommand {
         /// Take this wheel instead of asking pip for it
         #[arg(long, value_name = "FILE")]
         wheel: Option<PathBuf>,
+        /// Unpack it anew, even where it is present
+        #[arg(long)]
+        force: bool,
     },
-    /// Print the folder of the robot models, or that of one of them
+    /// Print the folder of the robot models, or that of one that is present
     Path {
         /// The robot model
         name: Option<String>,

@@ -5,7 +5,7 @@
 //! complete.
 
 use std::fs::File;
-use std::io::{Read, Seek};
+use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -46,18 +46,19 @@ pub fn run(app: &App<'_>, command: &AssetsCommand) -> Result<()> {
             Ok(())
         }
         AssetsCommand::Path { name } => {
+            let assets = &app.config.assets;
             let path = match name {
-                Some(name) => app.config.assets.join(&find(name)?.name),
-                None => app.config.assets.clone(),
+                Some(name) => present(assets, &find(name)?)?,
+                None => assets.clone(),
             };
             print_data(&path.display().to_string());
             Ok(())
         }
-        AssetsCommand::Get { names, wheel } => {
+        AssetsCommand::Get { names, wheel, force } => {
             let robots: Vec<_> = names.iter().map(|n| find(n)).collect::<Result<_>>()?;
             for robot in &robots {
                 app.task.cancel.check()?;
-                get(app, robot, wheel.as_deref())?;
+                get(app, robot, wheel.as_deref(), *force)?;
             }
             Ok(())
         }
@@ -77,14 +78,25 @@ fn find(name: &str) -> Result<RobotModel> {
 }
 
 fn is_present(assets: &Path, robot: &RobotModel) -> bool {
-    let stamp = assets.join(&robot.name).join(RobotModel::STAMP);
-    std::fs::read_to_string(stamp).is_ok_and(|found| found.trim() == robot.sha256)
+    let folder = assets.join(&robot.name);
+    let stamp = std::fs::read_to_string(folder.join(RobotModel::STAMP));
+    stamp.is_ok_and(|found| found.trim() == robot.sha256) && folder.join(&robot.model).exists()
+}
+
+/// The folder of a model that is present.
+fn present(assets: &Path, robot: &RobotModel) -> Result<PathBuf> {
+    let folder = assets.join(&robot.name);
+    if is_present(assets, robot) {
+        return Ok(folder);
+    }
+    let error = Error::new(format!("robot model {} is not in {}", robot.name, assets.display()));
+    Err(error.with_hint(format!("run `embody assets get {}`", robot.name)))
 }
 
 /// Puts a model in place, unless it is there.
-fn get(app: &App<'_>, robot: &RobotModel, wheel: Option<&Path>) -> Result<()> {
+fn get(app: &App<'_>, robot: &RobotModel, wheel: Option<&Path>, force: bool) -> Result<()> {
     let folder = app.config.assets.join(&robot.name);
-    if !is_present(&app.config.assets, robot) {
+    if force || !is_present(&app.config.assets, robot) {
         let wheel = match wheel {
             Some(given) => given.to_owned(),
             None => download(&app.config.cache, robot)?,
@@ -101,10 +113,14 @@ fn get(app: &App<'_>, robot: &RobotModel, wheel: Option<&Path>) -> Result<()> {
 
 /// The pinned wheel in the user's cache, fetched by pip when it is not yet there.
 fn download(cache: &Path, robot: &RobotModel) -> Result<PathBuf> {
-    let RobotModel { package, version, python, sha256, .. } = robot;
-    let folder = cache.join("wheels").join(sha256);
+    let RobotModel { package, version, python, sha256: pinned, .. } = robot;
+    let folder = cache.join("wheels").join(pinned);
     if let Some(wheel) = wheel_in(&folder) {
-        return Ok(wheel);
+        if sha256(&wheel)? == *pinned {
+            return Ok(wheel);
+        }
+        // Cut by a kill: it would stay in the way for ever.
+        std::fs::remove_file(&wheel).at("remove", &wheel)?;
     }
     std::fs::create_dir_all(&folder).at("create folder", &folder)?;
     let name = format!("{package}=={version}");
@@ -140,17 +156,16 @@ fn wheel_in(folder: &Path) -> Option<PathBuf> {
 
 /// Checks the wheel and unpacks the robot's parts of it into `folder`.
 fn unpack(wheel: &Path, robot: &RobotModel, folder: &Path) -> Result<()> {
-    let mut file = File::open(wheel).at("open", wheel)?;
-    let found = sha256(&mut file, wheel)?;
+    let found = sha256(wheel)?;
     if found != robot.sha256 {
         let RobotModel { package, version, sha256, .. } = robot;
         let error = Error::new(format!(
             "{} has SHA-256 {found}, the wheel of {package}=={version} has {sha256}",
             wheel.display()
         ));
-        return Err(error.with_hint("remove the file and fetch it anew"));
+        return Err(error.with_hint("give the wheel of that version, or none to have pip fetch it"));
     }
-    file.rewind().at("read", wheel)?;
+    let file = File::open(wheel).at("open", wheel)?;
     let damaged = |e: zip::result::ZipError| {
         Error::new(format!("{} is no readable wheel: {e}", wheel.display()))
     };
@@ -191,8 +206,9 @@ fn unpack(wheel: &Path, robot: &RobotModel, folder: &Path) -> Result<()> {
     staging.commit().map(|_| ())
 }
 
-/// SHA-256 of what is left of a file, in hexadecimal.
-fn sha256(file: &mut File, path: &Path) -> Result<String> {
+/// SHA-256 of a file, in hexadecimal.
+fn sha256(path: &Path) -> Result<String> {
+    let mut file = File::open(path).at("open", path)?;
     let mut hash = Sha256::new();
     let mut left = MAX_WHEEL;
     let mut buffer = vec![0; 1 << 16];
