@@ -29,7 +29,7 @@ pub struct Global {
     /// Threads to use [default: all cores]
     #[arg(long, global = true, value_name = "N", help_heading = "Global")]
     pub threads: Option<usize>,
-    /// Folder with robot models [default: where `cargo xtask setup` puts them]
+    /// Folder with robot models [default: where `cargo xtask setup` and `embody assets` put them]
     #[arg(long, global = true, value_name = "DIR", help_heading = "Global")]
     pub assets: Option<PathBuf>,
     /// Print JSON on stdout, for machines
@@ -70,6 +70,9 @@ pub enum Command {
     /// Look at simulated tasks
     #[command(subcommand)]
     Sim(SimCommand),
+    /// Fetch robot models, and say where they are
+    #[command(subcommand)]
+    Assets(AssetsCommand),
     /// Look at, time and evaluate trained policies
     #[command(subcommand)]
     Policy(PolicyCommand),
@@ -591,6 +594,30 @@ pub enum SimCommand {
         /// Seed of the episode
         #[arg(long, default_value_t = 0)]
         seed: u64,
+    },
+}
+
+/// Verbs on robot models.
+#[derive(Debug, Subcommand)]
+pub enum AssetsCommand {
+    /// List the robot models, the package and licence of each, and which are here
+    List,
+    /// Fetch robot models by package name with pip, checked by SHA-256
+    Get {
+        /// Names, such as `aloha go1`
+        #[arg(required = true)]
+        names: Vec<String>,
+        /// Take this wheel instead of asking pip for it
+        #[arg(long, value_name = "FILE")]
+        wheel: Option<PathBuf>,
+        /// Unpack it anew, even where it is present
+        #[arg(long)]
+        force: bool,
+    },
+    /// Print the folder of the robot models, or that of one that is present
+    Path {
+        /// The robot model
+        name: Option<String>,
     },
 }
 

@@ -1,5 +1,6 @@
-//! How often the expert succeeds, also with a wrong belief of where the cube is:
-//! `cargo run -p embody_sim --release --example expert_rate -- [SEEDS]`.
+//! How often the experts succeed, and one of them with a wrong belief of where its object is:
+//! `cargo run -p embody_sim --release --example expert_rate -- [SEEDS] [TASK…]`; with one task, also
+//! with errors of up to 15 mm.
 #![allow(clippy::print_stdout)]
 
 use std::path::Path;
@@ -7,37 +8,43 @@ use std::path::Path;
 use embody_core::VecEnv;
 use embody_sim::{EnvOptions, ExpertOptions};
 
-const TASK: &str = "so101-pick-lift";
+const TASKS: [&str; 5] =
+    ["so101-reach", "so101-push", "so101-pick-lift", "aloha-transfer-cube", "aloha-insertion"];
 
 fn main() -> embody_core::Result<()> {
-    let seeds: usize = std::env::args().nth(1).and_then(|a| a.parse().ok()).unwrap_or(100);
-    println!("belief error (mm)      success   steps (mean)");
-    for (x, y) in [
-        (0.0, 0.0),
-        (5.0, 0.0),
-        (0.0, 5.0),
-        (-5.0, 0.0),
-        (0.0, -5.0),
-        (8.0, 0.0),
-        (0.0, 8.0),
-        (-8.0, 0.0),
-        (0.0, -8.0),
-        (10.0, 0.0),
-        (0.0, 10.0),
-        (-10.0, 0.0),
-        (0.0, -10.0),
-        (15.0, 0.0),
-        (0.0, 15.0),
-    ] {
-        let (successes, steps, diverged, failed) = rate(seeds, [x / 1000.0, y / 1000.0])?;
-        println!(
-            "{x:6.1} {y:6.1}   {successes:4}/{seeds}   {steps:6.1}   diverged {diverged} failed {failed:?}"
-        );
+    let mut args = std::env::args().skip(1);
+    let seeds: usize = args.next().and_then(|a| a.parse().ok()).unwrap_or(100);
+    let named: Vec<String> = args.collect();
+    let tasks: Vec<&str> = match named.is_empty() {
+        true => TASKS.to_vec(),
+        false => named.iter().map(String::as_str).collect(),
+    };
+    println!("task                  belief error (mm)   success   steps (mean)");
+    for task in &tasks {
+        print_rate(task, seeds, [0.0, 0.0])?;
+    }
+    if let [task] = named.as_slice() {
+        for error in [5.0, 8.0, 10.0, 15.0] {
+            for (x, y) in [(error, 0.0), (0.0, error), (-error, 0.0), (0.0, -error)] {
+                print_rate(task, seeds, [x, y])?;
+            }
+        }
     }
     Ok(())
 }
 
+fn print_rate(task: &str, seeds: usize, error_mm: [f64; 2]) -> embody_core::Result<()> {
+    let (successes, steps, diverged, failed) = rate(task, seeds, error_mm.map(|e| e / 1000.0))?;
+    let [x, y] = error_mm;
+    println!(
+        "{task:<22}{x:6.1} {y:6.1}      {successes:4}/{seeds}   {steps:6.1}   diverged {diverged} \
+         failed {failed:?}"
+    );
+    Ok(())
+}
+
 fn rate(
+    task: &str,
     seeds: usize,
     belief_error_m: [f64; 2],
 ) -> embody_core::Result<(usize, f64, u64, Vec<usize>)> {
@@ -48,12 +55,12 @@ fn rate(
         camera_size: None,
         ..EnvOptions::new(&assets)
     };
-    let mut env = embody_sim::make_sim(TASK, options)?;
+    let mut env = embody_sim::make_sim(task, options)?;
     let options = ExpertOptions { belief_error_m, ..ExpertOptions::new(&assets) };
-    let mut expert = embody_sim::expert(TASK, seeds, 0, options)?;
+    let mut expert = embody_sim::expert(task, seeds, 0, options)?;
     env.reset(&(0..seeds as u64).map(|s| Some(1000 + s)).collect::<Vec<_>>())?;
     let mut active = vec![true; seeds];
-    let mut actions = vec![0.0; seeds * 6];
+    let mut actions = vec![0.0; seeds * env.spec().action.numel()];
     let mut steps = 0;
     while active.contains(&true) {
         expert.act(&env.observations(), &active, &mut actions)?;

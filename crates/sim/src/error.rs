@@ -157,7 +157,14 @@ impl Hint for SimError {
             Self::UnknownCamera { known, .. } => {
                 Some(format!("cameras of this task: {}", known.join(", ")))
             }
-            Self::MissingAssets { .. } => Some("run `cargo xtask setup`".to_owned()),
+            Self::MissingAssets { path } => {
+                let robot = path.parent().and_then(|p| p.file_name()).unwrap_or_default();
+                let robot = robot.to_string_lossy();
+                Some(format!(
+                    "run `embody assets get {robot}`, or `cargo xtask setup --robots` in the source \
+                     tree"
+                ))
+            }
             Self::Replay { hint, .. } => Some((*hint).to_owned()),
             Self::LoadModel { .. } | Self::BuildModel { .. } | Self::ReadModel { .. } => {
                 Some("run `cargo xtask setup` to put the robot models in place anew".to_owned())
@@ -177,10 +184,10 @@ impl Hint for SimError {
                     .to_owned(),
             ),
             Self::Snapshot { .. } => Some("start the run anew".to_owned()),
-            Self::NoExpert { .. }
-            | Self::MissingElement { .. }
-            | Self::BadOption { .. }
-            | Self::WrongLength { .. } => None,
+            Self::NoExpert { .. } => {
+                Some("train a policy, or run one that chooses at random".to_owned())
+            }
+            Self::MissingElement { .. } | Self::BadOption { .. } | Self::WrongLength { .. } => None,
         }
     }
 }

@@ -14,9 +14,11 @@ mod experts;
 mod ik;
 mod mj;
 mod options;
+mod planar;
 mod raster;
 mod registry;
 mod replay;
+mod robots;
 mod tasks;
 mod variation;
 
@@ -30,6 +32,7 @@ pub use error::SimError;
 pub use options::{EnvOptions, ExpertOptions};
 pub use registry::{expert, make, make_sim, render, show, tasks};
 pub use replay::{Demonstration, Replayed, replay};
+pub use robots::RobotModel;
 pub use tasks::{Dimension, TaskDescription, Term};
 pub use variation::{
     Placement, SourceChoice, VariationOptions, VariationReport, VariedEpisode,

@@ -71,6 +71,18 @@ pub(crate) fn compile(task: &str, text: &str) -> Result<MjModel, SimError> {
         .map_err(|source| SimError::LoadModel { task: task.to_owned(), source })
 }
 
+/// Compiles an MJCF file with what it includes.
+///
+/// # Errors
+/// When the file is absent or MuJoCo refuses it.
+pub(crate) fn load_file(task: &str, path: &Path) -> Result<MjModel, SimError> {
+    route_messages();
+    if !path.exists() {
+        return Err(SimError::MissingAssets { path: path.to_owned() });
+    }
+    MjModel::from_xml(path).map_err(|source| SimError::LoadModel { task: task.to_owned(), source })
+}
+
 /// Takes a joint out, so that its body stays as it is at zero.
 ///
 /// # Errors
@@ -180,8 +192,8 @@ fn route_messages() {
                 _ => tracing::trace!(target: "mujoco", "{text}"),
             }
         }
-        // SAFETY: every use of MuJoCo in this crate begins with `compile`, whose first act this is;
-        // `Once` makes other threads wait until the handler stands.
+        // SAFETY: every use of MuJoCo in this crate begins with `parse`, `compile` or `load_file`, whose
+        // first act this is; `Once` makes other threads wait until the handler stands.
         unsafe { mujoco_rs::prelude::set_log_handler(handler) };
     });
 }

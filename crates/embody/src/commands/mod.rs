@@ -1,5 +1,6 @@
 //! One room per noun of the command line.
 
+pub mod assets;
 pub mod bench;
 pub mod config;
 pub mod curate;

@@ -1,6 +1,7 @@
 //! Tests of the real binary: help and errors as a person sees them, recipes run, killed, resumed.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
+mod assets;
 mod bench;
 mod data;
 mod docs;

@@ -273,6 +273,22 @@ impl SimEnv {
         self.slots[env].diverged
     }
 
+    /// Generalised positions of an environment as they are now, `[nq]`.
+    ///
+    /// # Panics
+    /// When there is no such environment.
+    pub fn qpos(&self, env: usize) -> &[f64] {
+        self.slots[env].data.qpos()
+    }
+
+    /// Generalised velocities of an environment as they are now, `[nv]`.
+    ///
+    /// # Panics
+    /// When there is no such environment.
+    pub fn qvel(&self, env: usize) -> &[f64] {
+        self.slots[env].data.qvel()
+    }
+
     /// Contribution of each reward term to the last reward of an environment, in the description's
     /// order.
     ///

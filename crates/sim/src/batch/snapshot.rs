@@ -166,10 +166,6 @@ impl SimEnv {
         let mut state = slot.data.state(STATE);
         from.doubles(&mut state)?;
         slot.data.set_state(&state, STATE).map_err(|_| bad("it is of another model"))?;
-        // Poses for drawing; dynamics are computed by the next step.
-        slot.data.kinematics();
-        slot.data.com_pos();
-        slot.data.camlight();
         let memory = &mut slot.memory;
         memory.steps = usize::try_from(from.word()?).unwrap_or(usize::MAX);
         memory.difficulty = from.option()?.map(|d| d as usize);
@@ -183,6 +179,7 @@ impl SimEnv {
         memory.rng.set_word_pos(u128::from(low) | u128::from(high) << 64);
         // One more than the difficulty, for 0 says that there is none.
         memory.difficulty = usize::try_from(from.word()?).unwrap_or(0).checked_sub(1);
+        task.restored(&mut slot.data, memory)?;
         slot.held = from.word()? as u32;
         slot.diverged = from.flag()?;
         slot.divergences = from.word()?;

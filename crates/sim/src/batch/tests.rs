@@ -79,7 +79,17 @@ fn a_saved_batch_goes_on_to_the_bit() {
     if !assets.join("gymnasium").exists() {
         return;
     }
-    for task in ["so101-pick-lift", "Ant-v5", "Humanoid-v5", "Hopper-v4", "go1-velocity-rough"] {
+    for task in [
+        "so101-pick-lift",
+        "aloha-insertion",
+        "pusht",
+        "Ant-v5",
+        "Humanoid-v5",
+        "Hopper-v4",
+        "go1-velocity-rough",
+    ] {
+        // PushT's are places: all over the square, so that the agent meets the block.
+        let (middle, size) = if task == "pusht" { (256.0, 200.0) } else { (0.0, 0.3) };
         let make = || {
             let options = EnvOptions {
                 num_envs: 3,
@@ -95,7 +105,7 @@ fn a_saved_batch_goes_on_to_the_bit() {
         env.reset(&[Some(1), Some(2), Some(3)]).expect("reset");
         let dims = env.spec().action.numel();
         let action = |t: usize| -> Vec<f32> {
-            (0..3 * dims).map(|i| ((t * 7 + i * 3) as f32).sin() * 0.3).collect()
+            (0..3 * dims).map(|i| middle + ((t * 7 + i * 3) as f32).sin() * size).collect()
         };
         for t in 0..60 {
             env.step(&action(t), &[true; 3]).expect("step");

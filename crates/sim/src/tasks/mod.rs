@@ -5,9 +5,15 @@
 //! time limits, divergence) is `batch`'s. Functions are pure in the environment's state, so that
 //! results depend on seed and actions only.
 
+mod aloha;
+mod aloha_insertion;
+mod aloha_transfer_cube;
 mod gymnasium;
+mod pusht;
 mod so101;
 mod so101_pick_lift;
+mod so101_push;
+mod so101_reach;
 mod velocity;
 
 use std::borrow::Cow;
@@ -23,10 +29,15 @@ use serde::Serialize;
 use crate::SimError;
 use crate::ik::Chain;
 use crate::mj::Data;
+use crate::planar::Space;
 use crate::raster::{Look, Scene};
 
-pub(crate) use so101::{to_joint_positions, to_units};
-pub(crate) use so101_pick_lift::{CUBE_HALF_M, HOME_UNITS, arm as so101_arm};
+pub(crate) use aloha::arms as aloha_arms;
+pub(crate) use so101::{
+    CONTROL_HZ as SO101_CONTROL_HZ, HOME_UNITS as SO101_HOME, TOOL_POINT as SO101_TOOL_POINT,
+    arm as so101_arm, to_joint_positions, to_units,
+};
+pub(crate) use so101_pick_lift::CUBE_HALF_M;
 
 /// What a task is, in words and numbers; no simulation needed to read it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -89,6 +100,10 @@ impl Term {
     pub(crate) fn new(name: &'static str, meaning: impl Into<Cow<'static, str>>) -> Self {
         Self { name, meaning: meaning.into() }
     }
+
+    pub(crate) const fn fixed(name: &'static str, meaning: &'static str) -> Self {
+        Self { name, meaning: Cow::Borrowed(meaning) }
+    }
 }
 
 /// What an environment remembers of its episode beside MuJoCo's state.
@@ -103,6 +118,8 @@ pub(crate) struct Memory {
     pub previous: Vec<f32>,
     /// The task's own, [`Task::remembered`] of them; zeros at the beginning.
     pub values: Vec<f64>,
+    /// Physics of tasks in the plane, which MuJoCo only draws.
+    pub space: Option<Box<Space>>,
     /// For what happens within an episode: pushes, commands, noise.
     pub rng: ChaCha8Rng,
     /// How hard the next episode is to be where it begins by itself, in the task's own measure: the
@@ -118,6 +135,7 @@ impl Default for Memory {
             action: Vec::new(),
             previous: Vec::new(),
             values: Vec::new(),
+            space: None,
             rng: ChaCha8Rng::from_seed([0; 32]),
             difficulty: None,
         }
@@ -132,6 +150,7 @@ impl Memory {
         self.action.fill(0.0);
         self.previous.fill(0.0);
         self.values.fill(0.0);
+        self.space = None;
     }
 }
 
@@ -246,6 +265,17 @@ pub(crate) trait Task: Send + Sync {
     /// where [`mj::has_diverged`](crate::mj::has_diverged). Goes by MuJoCo's integration state and
     /// the memory alone, not by what the last step left computed: a saved state has nothing else.
     fn advance(&self, data: &mut Data, memory: &mut Memory, substeps: usize);
+    /// Computes what a saved state does not hold, once MuJoCo's state and the memory are back.
+    ///
+    /// # Errors
+    /// When there is no going on from it.
+    fn restored(&self, data: &mut Data, _memory: &mut Memory) -> Result<(), SimError> {
+        // Poses for drawing; dynamics are computed by the next step.
+        data.kinematics();
+        data.com_pos();
+        data.camlight();
+        Ok(())
+    }
     /// Contribution of each reward term, weight included, in the description's order.
     fn rewards(&self, now: &Moment<'_>, out: &mut [f64]);
     /// Whether the goal condition holds right now.
@@ -304,8 +334,32 @@ pub(crate) trait Definition: Sync {
     fn load(&'static self, asset_dir: &Path) -> Result<Arc<dyn Task>, SimError>;
 }
 
+/// A task of this folder, by its file's two functions.
+struct Own {
+    describe: fn() -> TaskDescription,
+    load: fn(&Path) -> Result<Arc<dyn Task>, SimError>,
+}
+
+impl Definition for Own {
+    fn describe(&self) -> TaskDescription {
+        (self.describe)()
+    }
+
+    fn load(&'static self, asset_dir: &Path) -> Result<Arc<dyn Task>, SimError> {
+        (self.load)(asset_dir)
+    }
+}
+
+static OWN: [Own; 6] = [
+    Own { describe: so101_reach::describe, load: so101_reach::load },
+    Own { describe: so101_push::describe, load: so101_push::load },
+    Own { describe: so101_pick_lift::describe, load: so101_pick_lift::load },
+    Own { describe: aloha_transfer_cube::describe, load: aloha_transfer_cube::load },
+    Own { describe: aloha_insertion::describe, load: aloha_insertion::load },
+    Own { describe: pusht::describe, load: pusht::load },
+];
+
 /// All tasks.
 pub(crate) fn definitions() -> impl Iterator<Item = &'static dyn Definition> {
-    let own: [&'static dyn Definition; 1] = [&so101_pick_lift::PickLift];
-    own.into_iter().chain(gymnasium::all()).chain(velocity::all())
+    OWN.iter().map(|own| own as &dyn Definition).chain(gymnasium::all()).chain(velocity::all())
 }

@@ -2,10 +2,7 @@
 //!
 //! A 28 mm cube of 22 g lies at a random place of a 12 × 14 cm field before the arm, turned by up to
 //! 30° against the direction of the arm's base (a cube looks the same every 90°, so a wider range
-//! would give the same picture two right answers). The action is the six joints' set-points at 20 Hz;
-//! within a control step the servo's set-point moves linearly from the last one to the new one, as
-//! a servo with a speed profile does, so that an action is reached when the next one is due. Physics
-//! runs at 200 Hz with elliptic friction cones and torsional friction at the jaws.
+//! would give the same picture two right answers).
 //!
 //! Success: the cube's centre is at least 6.4 cm above the table (5 cm above where it lay) for ten
 //! control steps (0.5 s) in a row: longer than a cube thrown that high stays there.
@@ -13,89 +10,69 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use embody_core::{ContentHash, DType, FeatureSpec, hash_bytes, hash_tree};
+use embody_core::{ContentHash, DType, FeatureSpec};
 use mujoco_rs::prelude::{MjModel, MjtObjBase};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
-use super::so101::{JOINTS, to_joint_positions, to_units};
-use super::{
-    Camera, Definition, Dimension, Manipulation, Memory, Moment, ObservationTerm, Observe, Subtask,
-    Surfaces, Task, TaskDescription, Term,
+use super::so101::{
+    self, Added, BETWEEN_JAWS, CONTROL_HZ, PAN_AXIS_X_M, SUBSTEPS, Table, distance,
+    to_joint_positions, to_units,
 };
-use crate::ik::Chain;
-use crate::mj::{self, Data};
+use super::{
+    Camera, Manipulation, Memory, Moment, ObservationTerm, Observe, Subtask, Surfaces, Task,
+    TaskDescription, Term,
+};
+use crate::SimError;
+use crate::mj::Data;
 use crate::raster::Look;
-use crate::{SimError, mj::load as load_model};
 
-const ID: &str = "so101-pick-lift";
-const SCENE: &str = include_str!("so101_pick_lift.xml");
+const SCENE: Added = Added {
+    task: "so101-pick-lift",
+    what: "a cube",
+    materials: r#"    <material name="cube" rgba="0.80 0.16 0.13 1" specular="0.2" shininess="0.3"/>
+"#,
+    bodies: r#"    <body name="cube" pos="0.22 0 0.014">
+      <freejoint name="cube"/>
+      <geom name="cube" type="box" size="0.014 0.014 0.014" mass="0.022" material="cube"
+        condim="4" friction="0.8 0.005 0.0001" solref="0.01 1"/>
+    </body>
+"#,
+};
 
 /// Half the cube's edge, metres.
 pub(crate) const CUBE_HALF_M: f64 = 0.014;
-/// Where the arm starts, in units; each joint but the gripper varies by ±[`HOME_SPREAD`].
-pub(crate) const HOME_UNITS: [f32; 6] = [0.0, -62.0, 52.0, 78.0, 90.0, 8.0];
-const HOME_SPREAD: f32 = 2.0;
 /// Field of the cube's centre, metres in the arm's frame (x ahead, y to its left).
 const FIELD_X_M: [f64; 2] = [0.17, 0.29];
 const FIELD_Y_M: [f64; 2] = [-0.07, 0.07];
 /// Turn of the cube against the direction towards the arm's pan axis, radians.
 const TURN_RAD: f64 = std::f64::consts::PI / 6.0;
-/// The pan axis, metres ahead of the arm's frame.
-const PAN_AXIS_X_M: f64 = 0.0388;
-/// Share of the servo's torque that the gripper may use, as LeRobot configures it.
-const GRIPPER_TORQUE: f64 = 0.5;
-/// Point between the open jaws, in the gripper's frame, metres: the middle of the gap.
-const BETWEEN_JAWS: [f64; 3] = [0.021, 0.0, -0.094];
 /// Nearer than this to the cube's centre, the hand's path belongs to the cube, metres.
 const NEAR_M: f64 = 0.06;
 const LIFT_M: f64 = 0.05;
 const HOLD_STEPS: u32 = 10;
 
-/// The task.
-pub(super) struct PickLift;
-
-impl Definition for PickLift {
-    fn describe(&self) -> TaskDescription {
-        describe()
-    }
-
-    fn load(&'static self, asset_dir: &Path) -> Result<Arc<dyn Task>, SimError> {
-        load(asset_dir)
-    }
-}
-
-fn describe() -> TaskDescription {
+pub(super) fn describe() -> TaskDescription {
     let term = |name, meaning: &'static str| Term::new(name, meaning);
     TaskDescription {
-        id: ID,
+        id: SCENE.task,
         version: 1,
         summary: "An SO-101 arm picks up a 28 mm cube from a table and lifts it.",
         instruction: "Pick up the cube and lift it.",
         robot_type: "so101",
-        control_hz: 20.0,
-        substeps: 10,
+        control_hz: CONTROL_HZ,
+        substeps: SUBSTEPS,
         max_episode_steps: 160,
-        action: JOINTS
-            .iter()
-            .map(|(_, name, unit, low, high)| Dimension { name, unit, low: *low, high: *high })
-            .collect(),
+        action: so101::action(),
         observations: vec![
-            term("observation.state", "f32 [6]: joint positions, in the action's units"),
+            so101::state(),
             term(
                 "observation.environment_state",
                 "f32 [4], privileged: cube centre x, y, z in metres in the arm's frame, and its \
                  turn about the vertical in radians, -π/4..π/4",
             ),
         ],
-        cameras: vec![
-            term(
-                "front",
-                "u8 [H, W, 3]: from before the table, looking back and down at the field",
-            ),
-            term("wrist", "u8 [H, W, 3]: on the gripper, looking at its jaws"),
-            term("overview", "for people: the whole scene from the side"),
-        ],
+        cameras: so101::cameras(),
         rewards: vec![
             term("reach", "0.2 · (1 - tanh(10 d)), d the distance in metres from jaws to cube"),
             term("lift", "0.3 · height of the cube over 5 cm, at most 0.3"),
@@ -116,109 +93,43 @@ fn describe() -> TaskDescription {
 }
 
 /// The loaded task: the model and where in it things are.
-struct Loaded {
-    model: Arc<MjModel>,
-    cameras: Vec<Camera>,
-    /// Addresses of the six joints in `qpos`, in order.
-    joints: [usize; 6],
+struct PickLift {
+    table: Table,
     cube_qpos: usize,
     cube_body: usize,
     cube_geom: usize,
-    table_geom: usize,
-    jaws_site: usize,
-    model_hash: ContentHash,
-    surfaces: Surfaces,
-    arm: Chain,
     /// Bodies of the two jaws.
     jaws: [usize; 2],
 }
 
-fn load(asset_dir: &Path) -> Result<Arc<dyn Task>, SimError> {
-    let robot = asset_dir.join("so101");
-    let mut model = load_model(ID, SCENE, &robot.join("so101.xml"), &robot.join("assets"))?;
-    let gripper = mj::id(ID, &model, MjtObjBase::mjOBJ_ACTUATOR, "gripper")?;
-    for limit in &mut model.actuator_forcerange_mut()[gripper] {
-        *limit *= GRIPPER_TORQUE;
-    }
-    let model = Arc::new(model);
-    let id = |kind, name| mj::id(ID, &model, kind, name);
-    let mut joints = [0; 6];
-    for (slot, (name, ..)) in joints.iter_mut().zip(JOINTS) {
-        *slot = model.jnt_qposadr()[id(MjtObjBase::mjOBJ_JOINT, name)?] as usize;
-    }
-    let camera = |name, mjcf, policy| -> Result<Camera, SimError> {
-        Ok(Camera { name, id: id(MjtObjBase::mjOBJ_CAMERA, mjcf)?, policy })
-    };
-    let geom = |name| id(MjtObjBase::mjOBJ_GEOM, name);
-    let surfaces = Surfaces {
-        objects: vec![geom("cube")?],
-        tables: vec![geom("table")?, geom("table_slab")?],
-        background: vec![geom("floor")?],
-        clear: vec![
-            [[0.08, 0.36], [-0.3, -0.16]],
-            [[0.08, 0.36], [0.16, 0.3]],
-            [[0.37, 0.46], [-0.25, 0.25]],
-        ],
-    };
-    let body = |name| id(MjtObjBase::mjOBJ_BODY, name);
-    let model_hash = {
-        let files = hash_tree(&robot, &|_| false)
-            .map_err(|e| SimError::ReadModel { path: robot.clone(), why: e.to_string() })?;
-        hash_bytes(format!("{SCENE}{files}").as_bytes())
-    };
-    Ok(Arc::new(Loaded {
-        surfaces,
-        arm: arm(&model)?,
+pub(super) fn load(asset_dir: &Path) -> Result<Arc<dyn Task>, SimError> {
+    let table = Table::load(&SCENE, asset_dir)?;
+    let body = |name| table.id(MjtObjBase::mjOBJ_BODY, name);
+    Ok(Arc::new(PickLift {
         jaws: [body("gripper")?, body("moving_jaw_so101_v1")?],
-        model_hash,
-        cameras: vec![
-            camera("front", "front", true)?,
-            camera("wrist", "wrist_cam", true)?,
-            camera("overview", "overview", false)?,
-        ],
-        joints,
-        cube_qpos: model.jnt_qposadr()[id(MjtObjBase::mjOBJ_JOINT, "cube")?] as usize,
-        cube_body: id(MjtObjBase::mjOBJ_BODY, "cube")?,
-        cube_geom: id(MjtObjBase::mjOBJ_GEOM, "cube")?,
-        table_geom: id(MjtObjBase::mjOBJ_GEOM, "table")?,
-        jaws_site: id(MjtObjBase::mjOBJ_SITE, "gripperframe")?,
-        model,
+        cube_qpos: table.qpos_address("cube")?,
+        cube_body: body("cube")?,
+        cube_geom: table.id(MjtObjBase::mjOBJ_GEOM, "cube")?,
+        table,
     }))
 }
 
-/// The arm without its gripper, for inverse kinematics.
-pub(crate) fn arm(model: &MjModel) -> Result<Chain, SimError> {
-    let mut joints = Vec::new();
-    for (name, ..) in &JOINTS[..5] {
-        joints.push(mj::id(ID, model, MjtObjBase::mjOBJ_JOINT, name)?);
-    }
-    Ok(Chain {
-        limits: joints.iter().map(|j| model.jnt_range()[*j]).collect(),
-        dofs: joints.iter().map(|j| model.jnt_dofadr()[*j] as usize).collect(),
-        joints: joints.iter().map(|j| model.jnt_qposadr()[*j] as usize).collect(),
-        body: mj::id(ID, model, MjtObjBase::mjOBJ_BODY, "gripper")?,
-        point: BETWEEN_JAWS,
-        forward: [0.0, 0.0, -1.0],
-        closing: [1.0, 0.0, 0.0],
-    })
-}
-
-impl Task for Loaded {
+impl Task for PickLift {
     fn model(&self) -> &Arc<MjModel> {
-        &self.model
+        &self.table.model
     }
 
     fn model_hash(&self) -> &ContentHash {
-        &self.model_hash
+        &self.table.model_hash
     }
 
     fn surfaces(&self) -> Surfaces {
-        self.surfaces.clone()
+        self.table.surfaces(vec![self.cube_geom])
     }
 
     fn manipulation(&self) -> Option<Manipulation> {
         let (cube, hand, jaws) = (self.cube_body, self.jaws[0], self.jaws);
-        let (cube_geom, model) = (self.cube_geom, Arc::clone(&self.model));
+        let (cube_geom, model) = (self.cube_geom, Arc::clone(&self.table.model));
         let near = move |data: &Data| {
             let (mat, at) = (data.xmat()[hand], data.xpos()[hand]);
             let point =
@@ -243,7 +154,7 @@ impl Task for Loaded {
             jaws.into_iter().all(touched)
         };
         Some(Manipulation {
-            arm: self.arm.clone(),
+            arm: self.table.arm.clone(),
             object: cube,
             symmetry: 4,
             subtasks: vec![
@@ -257,20 +168,13 @@ impl Task for Loaded {
     }
 
     fn cameras(&self) -> Vec<Camera> {
-        self.cameras.clone()
+        self.table.cameras.clone()
     }
 
     fn observations(&self) -> Vec<ObservationTerm> {
-        let (joints, cube) = (self.joints, self.cube_body);
+        let cube = self.cube_body;
         vec![
-            ObservationTerm {
-                key: "observation.state",
-                spec: FeatureSpec::new(DType::Float32, &[6], &JOINTS.map(|j| j.1)),
-                privileged: false,
-                observe: Observe::F32(Box::new(move |now, out| {
-                    to_units(&joints.map(|address| now.data.qpos()[address]), out);
-                })),
-            },
+            self.table.state(),
             ObservationTerm {
                 key: "observation.environment_state",
                 spec: FeatureSpec::new(
@@ -288,16 +192,7 @@ impl Task for Loaded {
     }
 
     fn reset(&self, data: &mut Data, _: &mut Memory, rng: &mut ChaCha8Rng) {
-        let mut units = HOME_UNITS;
-        for unit in &mut units[..5] {
-            *unit += rng.random_range(-HOME_SPREAD..=HOME_SPREAD);
-        }
-        let mut home = [0.0; 6];
-        to_joint_positions(&units, &mut home);
-        for (address, radian) in self.joints.iter().zip(home) {
-            data.qpos_mut()[*address] = radian;
-        }
-        data.ctrl_mut().copy_from_slice(&home);
+        self.table.reset(data, rng);
         let x = rng.random_range(FIELD_X_M[0]..=FIELD_X_M[1]);
         let y = rng.random_range(FIELD_Y_M[0]..=FIELD_Y_M[1]);
         let yaw = y.atan2(x - PAN_AXIS_X_M) + rng.random_range(-TURN_RAD..=TURN_RAD);
@@ -307,27 +202,16 @@ impl Task for Loaded {
     }
 
     fn randomize_look(&self, look: &mut Look, rng: &mut ChaCha8Rng) {
-        let gain = rng.random_range(0.9..=1.1f32);
-        let cube = &mut look.rgba[self.cube_geom];
-        for channel in &mut cube[..3] {
-            *channel = (*channel * gain + rng.random_range(-0.04..=0.04f32)).clamp(0.0, 1.0);
-        }
-        let gain = rng.random_range(0.92..=1.08f32);
-        look.rgba[self.table_geom][..3].iter_mut().for_each(|c| *c = (*c * gain).min(1.0));
-        look.light_gain = rng.random_range(0.88..=1.12);
-        look.headlight_gain = rng.random_range(0.9..=1.1);
-        look.light_tilt = [rng.random_range(-0.15..=0.15), rng.random_range(-0.15..=0.15), 0.0];
+        self.table.randomize_look(self.cube_geom, look, rng);
     }
 
     fn advance(&self, data: &mut Data, memory: &mut Memory, substeps: usize) {
-        let mut target = [0.0; 6];
-        to_joint_positions(&memory.action, &mut target);
-        mj::glide(data, &mut memory.target, &target, substeps);
+        self.table.advance(data, memory, substeps);
     }
 
     fn rewards(&self, now: &Moment<'_>, out: &mut [f64]) {
         let data = now.data;
-        out[0] = reach(&data.site_xpos()[self.jaws_site], &data.xpos()[self.cube_body]);
+        out[0] = reach(&data.site_xpos()[self.table.jaws_site], &data.xpos()[self.cube_body]);
         out[1] = 0.3 * (lifted_m(data, self.cube_body) / LIFT_M).clamp(0.0, 1.0);
         out[2] = if self.achieved(now) { 0.5 } else { 0.0 };
     }
@@ -342,8 +226,7 @@ impl Task for Loaded {
 }
 
 fn reach(jaws: &[f64; 3], cube: &[f64; 3]) -> f64 {
-    let distance = jaws.iter().zip(cube).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt();
-    0.2 * (1.0 - (10.0 * distance).tanh())
+    0.2 * (1.0 - (10.0 * distance(jaws, cube)).tanh())
 }
 
 /// How far the cube's centre is above where it lay, metres.

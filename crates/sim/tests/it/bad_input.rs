@@ -32,14 +32,20 @@ fn absent_models_ask_for_setup() {
     let error = embody_sim::make(TASK, EnvOptions::new("no/such/folder")).err().unwrap();
     assert_eq!(
         text(error),
-        "robot model no/such/folder/so101/so101.xml is not there | run `cargo xtask setup`"
+        "robot model no/such/folder/so101/so101.xml is not there | run `embody assets get so101`, or \
+         `cargo xtask setup --robots` in the source tree"
     );
     let error = embody_sim::make("g1-velocity-rough", EnvOptions::new("none")).err().unwrap();
-    assert_eq!(text(error), "robot model none/g1/g1.xml is not there | run `cargo xtask setup`");
+    assert_eq!(
+        text(error),
+        "robot model none/g1/g1.xml is not there | run `embody assets get g1`, or `cargo xtask setup \
+         --robots` in the source tree"
+    );
     let error = embody_sim::expert(TASK, 1, 0, ExpertOptions::new("none")).err().unwrap();
     assert_eq!(
         text(error),
-        "robot model none/so101/so101.xml is not there | run `cargo xtask setup`"
+        "robot model none/so101/so101.xml is not there | run `embody assets get so101`, or `cargo \
+         xtask setup --robots` in the source tree"
     );
 }
 
