@@ -4,24 +4,15 @@
 //! Starting an operating-system thread, or waking one that sleeps, costs as much as the work itself;
 //! so idle members spin for a moment before they sleep. Which member does a task is left to chance:
 //! tasks write to places of their own, so the number of threads changes no result.
-//!
-//! Beside other busy programs a member can lose its core in the middle of a task, for milliseconds
-//! that everybody waits. Where that shows, the caller does the next rounds alone, then tries again.
 #![allow(unsafe_code)]
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
 /// Turns of the waiting loop before a member sleeps: some 50 µs.
 const SPINS: usize = 4_000;
-/// Waiting this much longer than the caller's own part took means that a member lost its core.
-const PATIENCE: Duration = Duration::from_micros(300);
-/// Rounds that the caller then does alone; twice as many each time that it shows again, at most the
-/// second number.
-const ALONE: (usize, usize) = (64, 4096);
 
 type Job = &'static (dyn Fn(usize) + Sync);
 
@@ -46,9 +37,6 @@ struct Shared {
 pub struct Team {
     shared: Arc<Shared>,
     members: Vec<JoinHandle<()>>,
-    /// Rounds that the caller still does alone, and how many it does the next time.
-    alone: AtomicUsize,
-    penance: AtomicUsize,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -75,8 +63,7 @@ impl Team {
                 std::thread::Builder::new().name(name).spawn(move || shared.serve()).ok()
             })
             .collect();
-        let (alone, penance) = (AtomicUsize::new(0), AtomicUsize::new(ALONE.0));
-        Self { shared, members, alone, penance }
+        Self { shared, members }
     }
 
     /// How many threads there are, the caller's included.
@@ -116,13 +103,7 @@ impl Team {
             (0..count).for_each(task);
             return;
         }
-        if let Some(left) = self.alone.load(Ordering::Relaxed).checked_sub(1) {
-            self.alone.store(left, Ordering::Relaxed);
-            (0..count).for_each(task);
-            return;
-        }
         let shared = &*self.shared;
-        let began = Instant::now();
         // SAFETY: the borrow is handed to members only while the round is open, and this function
         // leaves, also by unwinding, only after it closed the round and every member that had
         // joined has left it.
@@ -136,31 +117,14 @@ impl Team {
         }
         let own = catch_unwind(AssertUnwindSafe(|| shared.work(job, count)));
         *lock(&shared.job) = None;
-        let ended = Instant::now();
         let mut turns = 0;
         while shared.working.load(Ordering::Acquire) > 0 {
             pause(&mut turns);
         }
-        self.judge(ended - began, ended.elapsed());
         if let Err(panic) = own {
             resume_unwind(panic);
         }
         assert!(!shared.panicked.swap(false, Ordering::Relaxed), "a task of the team panicked");
-    }
-}
-
-impl Team {
-    /// Whether the next rounds are done alone, after the caller worked and then waited so long.
-    fn judge(&self, worked: Duration, waited: Duration) {
-        let penance = self.penance.load(Ordering::Relaxed);
-        let next = if waited > worked + PATIENCE {
-            self.alone.store(penance, Ordering::Relaxed);
-            (2 * penance).min(ALONE.1)
-        } else {
-            // Forgotten little by little: a good round between two bad ones proves nothing.
-            (penance - penance.div_ceil(16)).max(ALONE.0)
-        };
-        self.penance.store(next, Ordering::Relaxed);
     }
 }
 
@@ -266,30 +230,6 @@ mod tests {
             Team::new(threads).each(&mut items, |i, item| *item += i + 1);
             assert!(items.iter().enumerate().all(|(i, item)| *item == i + 1));
         }
-    }
-
-    #[test]
-    fn a_member_that_keeps_everybody_waiting_is_left_out_for_a_while() {
-        let team = Team::new(2);
-        let (own, caller) = (AtomicUsize::new(0), std::thread::current().id());
-        let slow = |_: usize| {
-            if std::thread::current().id() == caller {
-                // Leaves the rest to the member.
-                own.fetch_add(1, Ordering::Relaxed);
-                std::thread::sleep(Duration::from_micros(100));
-            } else {
-                std::thread::sleep(Duration::from_millis(20));
-            }
-        };
-        while team.alone.load(Ordering::Relaxed) == 0 {
-            team.run(2, &slow);
-        }
-        let alone = team.alone.load(Ordering::Relaxed);
-        own.store(0, Ordering::Relaxed);
-        (0..alone).for_each(|_| team.run(2, &slow));
-        assert_eq!(own.load(Ordering::Relaxed), 2 * alone);
-        assert_eq!(team.alone.load(Ordering::Relaxed), 0);
-        assert!(team.penance.load(Ordering::Relaxed) > ALONE.0);
     }
 
     #[test]
