@@ -164,10 +164,13 @@ impl Renderer {
             shader.color(surface, ray, near)
         };
         if view.oversample == 1 {
-            let samples = self.visible.id.iter().zip(&self.visible.near).enumerate();
-            for ((i, (id, near)), pixel) in samples.zip(out.chunks_exact_mut(3)) {
-                let ray = pinhole.ray(i % view.width, i / view.width);
-                write(pixel, color(*id, *near, ray));
+            let rows = self.visible.id.chunks_exact(view.width);
+            let rows = rows.zip(self.visible.near.chunks_exact(view.width)).enumerate();
+            for ((y, (ids, near)), row) in rows.zip(out.chunks_exact_mut(view.width * 3)) {
+                let samples = ids.iter().zip(near).enumerate();
+                for ((x, (id, near)), pixel) in samples.zip(row.chunks_exact_mut(3)) {
+                    write(pixel, color(*id, *near, pinhole.ray(x, y)));
+                }
             }
             return;
         }

@@ -5,7 +5,9 @@
 
 use crate::mj::Data;
 
-use super::math::{Mat3, Vec3, add, cross, dot, mul, mul_t, normalize, scale, sub, to_vec3};
+use super::math::{
+    Mat3, Vec3, add, cross, dot, length, mul, mul_t, normalize, scale, sub, to_vec3,
+};
 use super::render::{Eye, Placed};
 use super::scene::{Cover, LightColor, Look, Material, Scene};
 use super::shadow::{Placement, ShadowMap};
@@ -41,8 +43,38 @@ pub(crate) struct Surface<'a> {
 enum Shape {
     /// One normal.
     Flat(Vec3),
-    /// Corners and their normals.
-    Smooth([Vec3; 3], [Vec3; 3]),
+    Smooth(Patch),
+}
+
+/// A triangle whose normal varies linearly between its corners.
+struct Patch {
+    corner: Vec3,
+    /// The normal there, and what the other two corners' differ from it.
+    normals: [Vec3; 3],
+    /// Gradients of the other two corners' barycentric weights.
+    gradients: [Vec3; 2],
+}
+
+impl Patch {
+    fn new([a, b, c]: [Vec3; 3], [na, nb, nc]: [Vec3; 3]) -> Self {
+        let (ab, ac) = (sub(b, a), sub(c, a));
+        let across = cross(ab, ac);
+        let inverse = 1.0 / dot(across, across).max(f32::MIN_POSITIVE);
+        Self {
+            corner: a,
+            normals: [na, sub(nb, na), sub(nc, na)],
+            gradients: [cross(ac, across), cross(across, ab)].map(|g| scale(g, inverse)),
+        }
+    }
+
+    fn normal(&self, point: Vec3) -> Vec3 {
+        let from = sub(point, self.corner);
+        // At a sample beside a clipped or snapped edge the weights may leave 0..=1 a little.
+        let c = dot(from, self.gradients[1]).clamp(0.0, 1.0);
+        let b = dot(from, self.gradients[0]).clamp(0.0, 1.0 - c);
+        let [first, second, third] = self.normals;
+        normalize(add(first, add(scale(second, b), scale(third, c))))
+    }
 }
 
 /// What shading needs of one frame, in view space.
@@ -102,7 +134,11 @@ impl<'a> Shader<'a> {
         if let Some(skybox) = &self.scene.skybox {
             return skybox.sample(mul(&self.camera, ray));
         }
-        let height = dot(normalize(ray), self.up).clamp(0.0, 1.0);
+        let height = dot(ray, self.up);
+        if height <= 0.0 {
+            return HORIZON;
+        }
+        let height = (height / length(ray)).min(1.0);
         std::array::from_fn(|i| HORIZON[i] + (ZENITH[i] - HORIZON[i]) * height)
     }
 
@@ -122,10 +158,10 @@ impl<'a> Shader<'a> {
         let shape = if normals[0] == normals[1] {
             Shape::Flat(mul(&placed.rotation, lod.normals[normals[0] as usize]))
         } else {
-            Shape::Smooth(
+            Shape::Smooth(Patch::new(
                 corners.map(|v| vertices[placed.first + v as usize]),
                 normals.map(|n| mul(&placed.rotation, lod.normals[n as usize])),
-            )
+            ))
         };
         let (rgb, cover) = match self.scene.items.get(placed.item) {
             Some(item) => {
@@ -142,19 +178,16 @@ impl<'a> Shader<'a> {
         let Surface { placed, material, rgb, shape, cover } = surface;
         let mut base = *rgb;
         let point = scale(ray, 1.0 / near);
-        let eye = normalize(scale(ray, -1.0));
+        let eye = scale(ray, -1.0 / length(ray));
         let mut normal = match shape {
             Shape::Flat(normal) => *normal,
-            Shape::Smooth([a, b, c], [na, nb, nc]) => {
-                let weights = barycentric(point, *a, *b, *c);
-                let sum = add(scale(*na, weights[0]), scale(*nb, weights[1]));
-                normalize(add(sum, scale(*nc, weights[2])))
-            }
+            Shape::Smooth(patch) => patch.normal(point),
         };
-        let facing = dot(normal, eye);
+        let mut facing = dot(normal, eye);
         if facing < 0.0 {
             // A smoothed normal may tip over the horizon; bring it back to grazing.
             normal = normalize(sub(normal, scale(eye, facing)));
+            facing = 0.0;
         }
         if let Some(cover) = cover {
             let at = mul_t(&placed.rotation, sub(point, placed.position));
@@ -180,29 +213,25 @@ impl<'a> Shader<'a> {
                 *base *= texel;
             }
         }
-        let facing = facing.max(0.0);
         let mut light = scale(self.headlight.diffuse, facing);
         // The half vector of a light at the eye is the eye's own direction.
-        let mut shine = scale(self.headlight.specular, material.highlight(facing * facing));
+        let mut shine = scale(self.headlight.specular, material.highlight(facing * facing, 1.0));
         for lamp in self.lamps {
             let towards =
                 if lamp.directional { lamp.vector } else { normalize(sub(lamp.vector, point)) };
-            let mut cosine = dot(normal, towards);
+            let cosine = dot(normal, towards);
             if cosine <= 0.0 {
                 continue;
             }
-            let mut lit = 1.0;
-            if let (Some((map, placement)), true) = (&self.shadow, lamp.shadowed) {
-                lit = map.lit(placement, point, normal);
-                cosine *= lit;
-            }
-            light = add(light, scale(lamp.color.diffuse, cosine));
-            if material.specular > 0.0 && lit > 0.0 {
-                let half = add(towards, eye);
-                let along = dot(normal, half);
-                let squared = along * along / dot(half, half).max(f32::MIN_POSITIVE);
-                shine = add(shine, scale(lamp.color.specular, lit * material.highlight(squared)));
-            }
+            let lit = match &self.shadow {
+                Some((map, placement)) if lamp.shadowed => map.lit(placement, point, normal),
+                _ => 1.0,
+            };
+            light = add(light, scale(lamp.color.diffuse, cosine * lit));
+            // The half vector is the sum of two unit vectors.
+            let (along, squared) = (cosine + facing, 2.0 + 2.0 * dot(towards, eye));
+            let highlight = material.highlight(along * along, squared);
+            shine = add(shine, scale(lamp.color.specular, lit * highlight));
         }
         let sky = 0.85 + 0.15 * dot(normal, self.up);
         std::array::from_fn(|i| {
@@ -212,12 +241,13 @@ impl<'a> Shader<'a> {
 }
 
 impl Material {
-    /// Strength of the highlight at the given squared cosine between normal and half vector.
-    fn highlight(&self, squared: f32) -> f32 {
-        if self.specular == 0.0 || squared < NO_HIGHLIGHT {
+    /// Strength of the highlight where the cosine between normal and half vector, squared, is
+    /// `along / squared`.
+    fn highlight(&self, along: f32, squared: f32) -> f32 {
+        if self.specular == 0.0 || along < NO_HIGHLIGHT * squared {
             return 0.0;
         }
-        let mut power = squared;
+        let mut power = along / squared.max(f32::MIN_POSITIVE);
         (0..self.shininess).for_each(|_| power *= power);
         power * self.specular
     }
@@ -243,14 +273,4 @@ fn tinted(color: LightColor, tint: Vec3) -> LightColor {
         diffuse: times(color.diffuse),
         specular: times(color.specular),
     }
-}
-
-fn barycentric(p: Vec3, a: Vec3, b: Vec3, c: Vec3) -> Vec3 {
-    let (ab, ac, ap) = (sub(b, a), sub(c, a), sub(p, a));
-    let normal = cross(ab, ac);
-    let inverse = 1.0 / dot(normal, normal).max(f32::MIN_POSITIVE);
-    // At a sample beside a clipped or snapped edge the weights may leave 0..=1 a little.
-    let wc = (dot(cross(ab, ap), normal) * inverse).clamp(0.0, 1.0);
-    let wb = (dot(cross(ap, ac), normal) * inverse).clamp(0.0, 1.0 - wc);
-    [1.0 - wb - wc, wb, wc]
 }
