@@ -1,6 +1,6 @@
 //! How often the experts succeed, and one of them with a wrong belief of where its object is:
 //! `cargo run -p embody_sim --release --example expert_rate -- [SEEDS] [TASK…]`; with one task, also
-//! with errors of up to 15 mm.
+//! with errors of up to 15 mm. The last line is JSON: successes of each task where the belief is right.
 #![allow(clippy::print_stdout)]
 
 use std::path::Path;
@@ -20,8 +20,10 @@ fn main() -> embody_core::Result<()> {
         false => named.iter().map(String::as_str).collect(),
     };
     println!("task                  belief error (mm)   success   steps (mean)");
+    let mut rows = Vec::new();
     for task in &tasks {
-        print_rate(task, seeds, [0.0, 0.0])?;
+        let successes = print_rate(task, seeds, [0.0, 0.0])?;
+        rows.push(serde_json::json!({ "task": task, "seeds": seeds, "successes": successes }));
     }
     if let [task] = named.as_slice() {
         for error in [5.0, 8.0, 10.0, 15.0] {
@@ -30,17 +32,18 @@ fn main() -> embody_core::Result<()> {
             }
         }
     }
+    println!("{}", serde_json::Value::Array(rows));
     Ok(())
 }
 
-fn print_rate(task: &str, seeds: usize, error_mm: [f64; 2]) -> embody_core::Result<()> {
+fn print_rate(task: &str, seeds: usize, error_mm: [f64; 2]) -> embody_core::Result<usize> {
     let (successes, steps, diverged, failed) = rate(task, seeds, error_mm.map(|e| e / 1000.0))?;
     let [x, y] = error_mm;
     println!(
         "{task:<22}{x:6.1} {y:6.1}      {successes:4}/{seeds}   {steps:6.1}   diverged {diverged} \
          failed {failed:?}"
     );
-    Ok(())
+    Ok(successes)
 }
 
 fn rate(

@@ -47,6 +47,14 @@ pub fn gymnasium() -> Result<PathBuf> {
     }
 }
 
+/// The oracle of PushT; `EMBODY_SIM_PYTHON` names a ready environment.
+pub fn pusht() -> Result<PathBuf> {
+    match std::env::var_os("EMBODY_SIM_PYTHON") {
+        Some(python) => Ok(python.into()),
+        None => python_with(&["gym-pusht==0.1.8", "gymnasium==1.4.*", "pymunk==6.*"], 10),
+    }
+}
+
 /// The oldest Python that is new enough, on the path or among pyenv's.
 fn interpreter(minor: u32) -> Result<PathBuf> {
     let pyenv = sh::capture(Command::new("pyenv").arg("root")).unwrap_or_default();

@@ -7,12 +7,15 @@ use serde_json::Value;
 use super::data::{embody, last_json, number, tests};
 use super::{Bench, Group, peers};
 use crate::demo;
+use crate::setup::Wanted;
 use crate::sh::{self, Fail, Result};
 
 pub const GROUPS: &[Group] = &[
     Group { name: "stepping", measure: stepping },
     Group { name: "stepper", measure: stepper },
     Group { name: "semantics", measure: semantics },
+    Group { name: "experts", measure: experts },
+    Group { name: "cameras", measure: cameras },
 ];
 
 /// Tasks, and the least multiples of envpool and of AsyncVectorEnv.
@@ -21,6 +24,20 @@ const TASKS: [(&str, f64, f64); 3] =
 const MEAN: f64 = 1.3;
 /// Least multiple of MuJoCo's own batch stepper.
 const STEPPER: f64 = 0.95;
+
+/// Episodes out of a hundred in which a scripted expert has to succeed.
+const EXPERTS: u64 = 95;
+/// Sides of square pictures, and the least multiples of MuJoCo's renderer on the processor.
+const PICTURES: [(u64, f64); 2] = [(96, 4.0), (224, 3.0)];
+
+/// An example of the simulation crate, built for release, and the JSON it ends with.
+fn example(bench: &Bench<'_>, name: &str, words: &[&str], env: &[(&str, &str)]) -> Result<Value> {
+    crate::setup::run(bench.workspace, Wanted { robots: true, ..Wanted::default() })?;
+    let mut cargo = bench.workspace.cargo();
+    cargo.args(["run", "--release", "--quiet", "--locked", "--package", "embody_sim"]);
+    cargo.args(words).args(["--example", name]).envs(env.iter().copied());
+    last_json(&sh::capture(&mut cargo)?, &format!("the example {name}"))
+}
 
 fn row_of<'a>(rows: &'a Value, task: &str) -> Result<&'a Value> {
     let mut rows = rows.as_array().into_iter().flatten();
@@ -59,10 +76,7 @@ fn stepping(bench: &mut Bench<'_>) -> Result<()> {
 
 /// Against MuJoCo's own batch stepper in C, which does nothing but step.
 fn stepper(bench: &mut Bench<'_>) -> Result<()> {
-    crate::setup::run(bench.workspace, crate::setup::Wanted::default())?;
-    let mut cargo = bench.workspace.cargo();
-    cargo.args(["run", "--release", "--quiet", "--locked", "--package", "embody_sim"]);
-    let rows = last_json(&sh::capture(cargo.args(["--example", "batch"]))?, "the batch example")?;
+    let rows = example(bench, "batch", &[], &[])?;
     for (task, ..) in TASKS {
         let row = row_of(&rows, task)?;
         let (ours, theirs) = (number(row, "embody")?, number(row, "mjbatch")?);
@@ -87,8 +101,49 @@ fn semantics(bench: &mut Bench<'_>) -> Result<()> {
     let required =
         "2,000 steps of each task: observations to the bit, rewards to 1e-12, ends equal";
     bench.row("tasks of Gymnasium", seen.0, required, seen.1).peer = Some(version(python)?);
+    let python = peers::pusht()?;
+    let python = python.to_str().ok_or_else(|| Fail::new("the Python's path is not UTF-8"))?;
+    // Without the package the test would say that it is skipped, and pass.
+    let ask = "import gym_pusht; from importlib.metadata import version as v; \
+               print('gym-pusht', v('gym-pusht') + ', pymunk', v('pymunk'))";
+    let peer = sh::capture(Command::new(python).args(["-c", ask]))?.trim().to_owned();
+    let seen =
+        tests(bench, "test(pusht_agrees_with_the_package)", &[("EMBODY_SIM_PYTHON", python)])?;
+    let required = "12,000 steps: places within 1e-9 of a pixel, rewards 1e-9, ends equal";
+    bench.row("PushT", seen.0, required, seen.1).peer = Some(peer);
     let seen = tests(bench, "package(embody_sim) & test(determinism::)", &[])?;
     bench.row("threads 1, 2, 4", seen.0, "identical trajectories", seen.1);
+    Ok(())
+}
+
+/// Scripted experts of the manipulation tasks on a hundred seeds each.
+fn experts(bench: &mut Bench<'_>) -> Result<()> {
+    let rows = example(bench, "expert_rate", &[], &[])?;
+    for row in rows.as_array().into_iter().flatten() {
+        let (task, seeds) = (row["task"].as_str().unwrap_or("?"), row["seeds"].as_u64());
+        let successes = row["successes"].as_u64().unwrap_or(0);
+        let holds = seeds == Some(100) && successes >= EXPERTS;
+        let required = format!("≥ {EXPERTS} of 100");
+        bench.row(format!("expert of {task}"), format!("{successes} of 100"), required, holds);
+    }
+    Ok(())
+}
+
+/// Pictures of the ALOHA scene per second and thread, beside MuJoCo's own renderer on llvmpipe.
+fn cameras(bench: &mut Bench<'_>) -> Result<()> {
+    let rows = example(bench, "cameras", &["--features", "egl"], &[("LP_NUM_THREADS", "0")])?;
+    for (side, least) in PICTURES {
+        let mut all = rows.as_array().into_iter().flatten();
+        let row = all
+            .find(|row| row["size"] == serde_json::json!([side, side]))
+            .ok_or_else(|| Fail::new(format!("no row for {side}²")))?;
+        let (ours, theirs) = (number(row, "embody")?, number(row, "mujoco_egl")?);
+        let ratio = ours / theirs;
+        let measured = format!("{ratio:.2} × ({ours:.0} against {theirs:.0} frames/s)");
+        let name = format!("ALOHA scene at {side}², 1 thread, no shadows, 1 sample");
+        let row = bench.row(name, measured, format!("≥ {least} ×"), ratio >= least);
+        row.peer = Some("MuJoCo 3.17.0, EGL, llvmpipe, 1 thread".into());
+    }
     Ok(())
 }
 

@@ -265,7 +265,10 @@ impl SimEnv {
     /// MuJoCo's id of a camera, for an environment of the batch.
     #[cfg(feature = "egl")]
     pub(crate) fn camera_id(&self, env: usize, camera: &str) -> Result<usize> {
-        Ok(self.view(env, camera, (8, 8))?.camera)
+        if env >= self.slots.len() {
+            return Err(bad("env", env, "the batch"));
+        }
+        Ok(find_camera(&self.description, &self.cameras, camera)?.id)
     }
 
     /// Whether physics of an environment went wrong in this episode.

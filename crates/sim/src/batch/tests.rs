@@ -131,3 +131,35 @@ fn a_saved_batch_goes_on_to_the_bit() {
         other.restore(&longer).expect_err("a longer state is refused");
     }
 }
+
+/// What a task is about is in the picture of a policy's camera when an episode begins.
+#[test]
+fn objects_are_seen() {
+    let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.embody/assets");
+    if !assets.join("aloha").exists() {
+        return;
+    }
+    for task in ["so101-reach", "so101-push", "aloha-transfer-cube", "aloha-insertion", "pusht"] {
+        let options = EnvOptions { camera_size: None, ..EnvOptions::new(&assets) };
+        let mut env = make_sim(task, options).expect("an environment");
+        let geoms = env.loaded.task.surfaces().objects;
+        // The socket is several geoms, some of them out of sight.
+        let things: Vec<&[usize]> = match task {
+            "aloha-insertion" => vec![&geoms[..1], &geoms[1..]],
+            _ => geoms.chunks(1).collect(),
+        };
+        let cameras: Vec<_> = env.cameras.iter().filter(|c| c.policy).map(|c| c.name).collect();
+        for seed in 0..60 {
+            env.reset(&[Some(seed)]).expect("reset");
+            let mut seen = Vec::new();
+            for camera in &cameras {
+                seen.extend(env.render_depth(0, camera, (96, 96)).expect("a picture").geom);
+            }
+            for thing in &things {
+                let of = |geom: &i32| thing.iter().any(|g| *g as i32 == *geom);
+                let pixels = seen.iter().filter(|geom| of(geom)).count();
+                assert!(pixels >= 8, "{task}, seed {seed}: {pixels} pixels of {thing:?}");
+            }
+        }
+    }
+}

@@ -7,6 +7,7 @@
 //! thread count changes a byte.
 
 mod fill;
+mod lanes;
 mod math;
 mod mesh;
 mod primitives;

@@ -6,6 +6,7 @@
 use crate::mj::Data;
 
 use super::fill::{GUARD, NOTHING, ScreenVertex, Visibility, clip, snap};
+use super::lanes::{Lanes, same};
 use super::math::{
     Mat3, Vec3, add, dot, mat_mul, mat_t_mat, mul, mul_t, rotation_of, sub, to_mat3, to_vec3,
 };
@@ -105,6 +106,144 @@ fn write(pixel: &mut [u8], color: Vec3) {
     }
 }
 
+/// A pixel whose samples see several triangles.
+const MIXED: u32 = NOTHING - 1;
+
+/// Colours the pixels of one frame.
+struct Painter<'a> {
+    renderer: &'a Renderer,
+    shader: &'a Shader<'a>,
+    pinhole: Pinhole,
+    oversample: usize,
+}
+
+impl<'a> Painter<'a> {
+    /// The triangle that all samples of a pixel see, or [`MIXED`].
+    #[inline(always)]
+    fn whole(&self, x: usize, y: usize) -> u32 {
+        let Visibility { id, width, .. } = &self.renderer.visible;
+        if self.oversample == 1 {
+            return id[y * width + x];
+        }
+        let corner = 2 * (y * width + x);
+        let first = id[corner];
+        let same = first == id[corner + 1]
+            && first == id[corner + width]
+            && first == id[corner + width + 1];
+        if same { first } else { MIXED }
+    }
+
+    /// Looks up the triangle, unless it is the `last` one.
+    fn surface<'b>(&self, id: u32, last: &'b mut Option<(u32, Surface<'a>)>) -> &'b Surface<'a> {
+        if last.as_ref().is_none_or(|(known, _)| *known != id) {
+            let (placed, triangle) = self.renderer.triangles[id as usize];
+            let placed = &self.renderer.placed[placed as usize];
+            *last = None;
+            let vertices = &self.renderer.vertices;
+            let surface = self.shader.surface(placed, triangle as usize, vertices);
+            return &last.insert((id, surface)).1;
+        }
+        match last {
+            Some((_, surface)) => surface,
+            None => unreachable!("it was looked up just now"),
+        }
+    }
+
+    /// Pixels of one triangle from `(x, y)` on, by the first sample of each.
+    fn run(
+        &self,
+        id: u32,
+        x: usize,
+        y: usize,
+        row: &mut [u8],
+        last: &mut Option<(u32, Surface<'a>)>,
+    ) {
+        let (step, count) = (self.oversample, row.len() / 3);
+        if id == NOTHING {
+            for (i, pixel) in row.chunks_exact_mut(3).enumerate() {
+                let ray = self.pinhole.ray((x + i) * step, y * step);
+                write(pixel, self.shader.sky(ray));
+            }
+            return;
+        }
+        let surface = self.surface(id, last);
+        let mut i = 0;
+        while i + 8 <= count {
+            self.pixels::<8>(surface, x + i, y, &mut row[3 * i..3 * i + 24]);
+            i += 8;
+        }
+        while i + 4 <= count {
+            self.pixels::<4>(surface, x + i, y, &mut row[3 * i..3 * i + 12]);
+            i += 4;
+        }
+        while i < count {
+            self.pixels::<1>(surface, x + i, y, &mut row[3 * i..3 * i + 3]);
+            i += 1;
+        }
+    }
+
+    /// `N` pixels of one triangle.
+    fn pixels<const N: usize>(&self, surface: &Surface<'_>, x: usize, y: usize, out: &mut [u8]) {
+        let step = self.oversample;
+        let start = (y * self.renderer.visible.width + x) * step;
+        let mut near = Lanes([0.0; N]);
+        let samples = self.renderer.visible.near[start..].iter().step_by(step);
+        near.0.iter_mut().zip(samples).for_each(|(near, sample)| *near = *sample);
+        let mut rays = same(self.pinhole.ray(x * step, y * step));
+        for (i, ray) in rays[0].0.iter_mut().enumerate() {
+            *ray = self.pinhole.ray((x + i) * step, y * step)[0];
+        }
+        let colors = self.shader.colors(surface, &rays, near);
+        let bytes = colors.map(|c| c.map(|c| (c * 255.0 + 0.5).min(255.0)));
+        for (i, pixel) in out.chunks_exact_mut(3).enumerate() {
+            for (byte, color) in pixel.iter_mut().zip(&bytes) {
+                *byte = color.0[i] as u8;
+            }
+        }
+    }
+
+    /// A pixel whose four samples see several triangles.
+    fn mixed(
+        &self,
+        scene: &Scene,
+        look: &Look,
+        x: usize,
+        y: usize,
+        last: &mut Option<(u32, Surface<'a>)>,
+    ) -> Vec3 {
+        let Visibility { id, near, width, .. } = &self.renderer.visible;
+        let corner = 2 * (y * width + x);
+        let cells = [corner, corner + 1, corner + width, corner + width + 1];
+        let ids = cells.map(|cell| id[cell]);
+        // Samples of one surface count for the first of them.
+        let mut counts = [1.0; 4];
+        for sample in 1..4 {
+            let twin = (0..sample).find(|s| {
+                counts[*s] > 0.0 && self.renderer.same_surface(scene, look, ids[*s], ids[sample])
+            });
+            if let Some(twin) = twin {
+                counts[twin] += 1.0;
+                counts[sample] = 0.0;
+            }
+        }
+        let mut sum = [0.0; 3];
+        for sample in (0..4).filter(|s| counts[*s] > 0.0) {
+            let ray = self.pinhole.ray(2 * x + sample % 2, 2 * y + sample / 2);
+            let part = if ids[sample] == NOTHING {
+                self.shader.sky(ray)
+            } else {
+                let surface = self.surface(ids[sample], last);
+                let near = Lanes([near[cells[sample]]]);
+                self.shader.colors(surface, &same(ray), near).map(|c| c.0[0])
+            };
+            for (sum, c) in sum.iter_mut().zip(part) {
+                *sum += 0.25 * counts[sample] * c.min(1.0);
+            }
+        }
+        sum
+    }
+}
+
 impl Eye {
     fn new(data: &Data, camera: usize, shift: &CameraShift, pinhole: Pinhole) -> Self {
         // MuJoCo's cameras look along -z with y up; flipping both axes keeps it a rotation.
@@ -146,62 +285,24 @@ impl Renderer {
         view: View,
         out: &mut [u8],
     ) {
+        let painter = Painter { renderer: self, shader, pinhole, oversample: view.oversample };
         // The triangle that was looked up last: big ones cover many pixels in a row.
         let mut last: Option<(u32, Surface<'_>)> = None;
-        let mut color = |id: u32, near: f32, ray: Vec3| {
-            if id == NOTHING {
-                return shader.sky(ray);
-            }
-            let surface = match &last {
-                Some((known, surface)) if *known == id => surface,
-                _ => {
-                    let (placed, triangle) = self.triangles[id as usize];
-                    let placed = &self.placed[placed as usize];
-                    let found = shader.surface(placed, triangle as usize, &self.vertices);
-                    &last.insert((id, found)).1
-                }
-            };
-            shader.color(surface, ray, near)
-        };
-        if view.oversample == 1 {
-            let samples = self.visible.id.iter().zip(&self.visible.near).enumerate();
-            for ((i, (id, near)), pixel) in samples.zip(out.chunks_exact_mut(3)) {
-                let ray = pinhole.ray(i % view.width, i / view.width);
-                write(pixel, color(*id, *near, ray));
-            }
-            return;
-        }
-        let wide = self.visible.width;
         for (y, row) in out.chunks_exact_mut(view.width * 3).enumerate() {
-            for (x, pixel) in row.chunks_exact_mut(3).enumerate() {
-                let corner = 2 * y * wide + 2 * x;
-                let cells = [corner, corner + 1, corner + wide, corner + wide + 1];
-                let ids = cells.map(|cell| self.visible.id[cell]);
-                let near = cells.map(|cell| self.visible.near[cell]);
-                if ids == [ids[0]; 4] {
-                    write(pixel, color(ids[0], near[0], pinhole.ray(2 * x, 2 * y)));
-                    continue;
-                }
-                // Samples of one surface count for the first of them.
-                let mut counts = [1.0; 4];
-                for sample in 1..4 {
-                    let twin = (0..sample).find(|s| {
-                        counts[*s] > 0.0 && self.same_surface(scene, look, ids[*s], ids[sample])
-                    });
-                    if let Some(twin) = twin {
-                        counts[twin] += 1.0;
-                        counts[sample] = 0.0;
+            let mut x = 0;
+            while x < view.width {
+                let id = painter.whole(x, y);
+                let mut end = x + 1;
+                if id == MIXED {
+                    let color = painter.mixed(scene, look, x, y, &mut last);
+                    write(&mut row[3 * x..3 * end], color);
+                } else {
+                    while end < view.width && painter.whole(end, y) == id {
+                        end += 1;
                     }
+                    painter.run(id, x, y, &mut row[3 * x..3 * end], &mut last);
                 }
-                let mut sum = [0.0; 3];
-                for sample in (0..4).filter(|s| counts[*s] > 0.0) {
-                    let ray = pinhole.ray(2 * x + sample % 2, 2 * y + sample / 2);
-                    let part = color(ids[sample], near[sample], ray);
-                    for (sum, c) in sum.iter_mut().zip(part) {
-                        *sum += 0.25 * counts[sample] * c.min(1.0);
-                    }
-                }
-                write(pixel, sum);
+                x = end;
             }
         }
     }

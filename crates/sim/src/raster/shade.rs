@@ -5,7 +5,12 @@
 
 use crate::mj::Data;
 
-use super::math::{Mat3, Vec3, add, cross, dot, mul, mul_t, normalize, scale, sub, to_vec3};
+use super::lanes::{
+    Lanes, Vec3s, adds, along, dots, inverse_lengths, lane, put, same, scaled, subs, times,
+};
+use super::math::{
+    Mat3, Vec3, add, cross, dot, length, mul, mul_t, normalize, scale, sub, to_vec3,
+};
 use super::render::{Eye, Placed};
 use super::scene::{Cover, LightColor, Look, Material, Scene};
 use super::shadow::{Placement, ShadowMap};
@@ -41,8 +46,39 @@ pub(crate) struct Surface<'a> {
 enum Shape {
     /// One normal.
     Flat(Vec3),
-    /// Corners and their normals.
-    Smooth([Vec3; 3], [Vec3; 3]),
+    Smooth(Patch),
+}
+
+/// A triangle whose normal varies linearly between its corners.
+struct Patch {
+    corner: Vec3,
+    /// The normal there, and what the other two corners' differ from it.
+    normals: [Vec3; 3],
+    /// Gradients of the other two corners' barycentric weights.
+    gradients: [Vec3; 2],
+}
+
+impl Patch {
+    fn new([a, b, c]: [Vec3; 3], [na, nb, nc]: [Vec3; 3]) -> Self {
+        let (ab, ac) = (sub(b, a), sub(c, a));
+        let across = cross(ab, ac);
+        let inverse = 1.0 / dot(across, across).max(f32::MIN_POSITIVE);
+        Self {
+            corner: a,
+            normals: [na, sub(nb, na), sub(nc, na)],
+            gradients: [cross(ac, across), cross(across, ab)].map(|g| scale(g, inverse)),
+        }
+    }
+
+    fn normals<const N: usize>(&self, points: &Vec3s<N>) -> Vec3s<N> {
+        let from = subs(*points, same(self.corner));
+        // At a sample beside a clipped or snapped edge the weights may leave 0..=1 a little.
+        let c = along(&from, self.gradients[1]).map(|c| c.clamp(0.0, 1.0));
+        let b = along(&from, self.gradients[0]).with(c, |b, c| b.max(0.0).min(1.0 - c));
+        let [first, second, third] = self.normals;
+        let sum = adds(same(first), adds(scaled(second, b), scaled(third, c)));
+        times(sum, inverse_lengths(&sum))
+    }
 }
 
 /// What shading needs of one frame, in view space.
@@ -102,7 +138,11 @@ impl<'a> Shader<'a> {
         if let Some(skybox) = &self.scene.skybox {
             return skybox.sample(mul(&self.camera, ray));
         }
-        let height = dot(normalize(ray), self.up).clamp(0.0, 1.0);
+        let height = dot(ray, self.up);
+        if height <= 0.0 {
+            return HORIZON;
+        }
+        let height = (height / length(ray)).min(1.0);
         std::array::from_fn(|i| HORIZON[i] + (ZENITH[i] - HORIZON[i]) * height)
     }
 
@@ -122,10 +162,10 @@ impl<'a> Shader<'a> {
         let shape = if normals[0] == normals[1] {
             Shape::Flat(mul(&placed.rotation, lod.normals[normals[0] as usize]))
         } else {
-            Shape::Smooth(
+            Shape::Smooth(Patch::new(
                 corners.map(|v| vertices[placed.first + v as usize]),
                 normals.map(|n| mul(&placed.rotation, lod.normals[n as usize])),
-            )
+            ))
         };
         let (rgb, cover) = match self.scene.items.get(placed.item) {
             Some(item) => {
@@ -137,27 +177,79 @@ impl<'a> Shader<'a> {
         Surface { placed, material, rgb, shape, cover }
     }
 
-    /// Colour of the point of `surface` that `ray` meets at inverse depth `near`.
-    pub(crate) fn color(&self, surface: &Surface<'_>, ray: Vec3, near: f32) -> Vec3 {
-        let Surface { placed, material, rgb, shape, cover } = surface;
-        let mut base = *rgb;
-        let point = scale(ray, 1.0 / near);
-        let eye = normalize(scale(ray, -1.0));
-        let mut normal = match shape {
-            Shape::Flat(normal) => *normal,
-            Shape::Smooth([a, b, c], [na, nb, nc]) => {
-                let weights = barycentric(point, *a, *b, *c);
-                let sum = add(scale(*na, weights[0]), scale(*nb, weights[1]));
-                normalize(add(sum, scale(*nc, weights[2])))
-            }
+    /// Colours of the points of `surface` that `rays` meet at inverse depths `near`.
+    #[inline(always)]
+    pub(crate) fn colors<const N: usize>(
+        &self,
+        surface: &Surface<'_>,
+        rays: &Vec3s<N>,
+        near: Lanes<N>,
+    ) -> Vec3s<N> {
+        let material = surface.material;
+        let points = times(*rays, near.map(|near| 1.0 / near));
+        let eyes = times(*rays, inverse_lengths(rays) * -1.0);
+        let mut normals = match &surface.shape {
+            Shape::Flat(normal) => same(*normal),
+            Shape::Smooth(patch) => patch.normals(&points),
         };
-        let facing = dot(normal, eye);
-        if facing < 0.0 {
+        let mut facing = dots(&normals, &eyes);
+        if facing.any(|f| f < 0.0) {
             // A smoothed normal may tip over the horizon; bring it back to grazing.
-            normal = normalize(sub(normal, scale(eye, facing)));
+            let over = facing.map(|f| f.min(0.0));
+            normals = subs(normals, times(eyes, over));
+            let inverse =
+                inverse_lengths(&normals).with(over, |i, o| if o < 0.0 { i } else { 1.0 });
+            normals = times(normals, inverse);
+            facing = facing.map(|f| f.max(0.0));
         }
+        let mut base = same(surface.rgb);
+        if surface.cover.is_some() || material.texture.is_some() {
+            for i in 0..N {
+                let texel = self.texel(surface, lane(&points, i), lane(&normals, i), facing.0[i]);
+                put(&mut base, i, texel);
+            }
+        }
+        let mut light = scaled(self.headlight.diffuse, facing);
+        // The half vector of a light at the eye is the eye's own direction.
+        let mut shine =
+            scaled(self.headlight.specular, material.highlight(facing * facing, Lanes::all(1.0)));
+        for lamp in self.lamps {
+            let towards = if lamp.directional {
+                same(lamp.vector)
+            } else {
+                let way = subs(same(lamp.vector), points);
+                times(way, inverse_lengths(&way))
+            };
+            let cosine = dots(&normals, &towards).map(|c| c.max(0.0));
+            if !cosine.any(|c| c > 0.0) {
+                continue;
+            }
+            let mut lit = Lanes::all(1.0);
+            if let (Some((map, placement)), true) = (&self.shadow, lamp.shadowed) {
+                for i in (0..N).filter(|i| cosine.0[*i] > 0.0) {
+                    lit.0[i] = map.lit(placement, lane(&points, i), lane(&normals, i));
+                }
+            }
+            light = adds(light, scaled(lamp.color.diffuse, cosine * lit));
+            // The half vector is the sum of two unit vectors.
+            let sum = facing.with(cosine, |f, c| if c > 0.0 { f + c } else { 0.0 });
+            let squared = dots(&towards, &eyes).map(|d| 2.0 + 2.0 * d);
+            let highlight = material.highlight(sum * sum, squared);
+            shine = adds(shine, scaled(lamp.color.specular, lit * highlight));
+        }
+        let sky = along(&normals, self.up).map(|up| 0.85 + 0.15 * up);
+        std::array::from_fn(|i| {
+            let ambient = sky.map(|sky| self.ambient[i] * sky + material.emission);
+            base[i] * (light[i] + ambient) + shine[i]
+        })
+    }
+
+    /// Colour of a surface's texture at a point.
+    fn texel(&self, surface: &Surface<'_>, point: Vec3, normal: Vec3, facing: f32) -> Vec3 {
+        let Surface { placed, material, rgb, cover, .. } = surface;
+        let at = mul_t(&placed.rotation, sub(point, placed.position));
+        let footprint = self.sample * point[2] / facing.max(GRAZING);
         if let Some(cover) = cover {
-            let at = mul_t(&placed.rotation, sub(point, placed.position));
             let own = mul_t(&placed.rotation, normal).map(f32::abs);
             // The two axes along the face, which looks along the third.
             let uv = if own[2] >= own[0].max(own[1]) {
@@ -167,59 +259,33 @@ impl<'a> Shader<'a> {
             } else {
                 [at[1], at[2]]
             };
-            let span = self.sample * point[2] / facing.max(GRAZING) * cover.per_metre;
-            base = cover.texture.sample(uv.map(|x| x * cover.per_metre), span);
-        } else if let Some((texture, repeat)) = material.texture {
-            let at = mul_t(&placed.rotation, sub(point, placed.position));
-            let footprint = self.sample * point[2] / facing.max(GRAZING);
-            // The picture's first row is its upper one, towards +y.
-            let uv = [at[0] * repeat[0], -at[1] * repeat[1]];
-            let span = footprint * repeat[0].max(repeat[1]);
-            let texel = self.scene.textures[texture].sample(uv, span);
-            for (base, texel) in base.iter_mut().zip(texel) {
-                *base *= texel;
-            }
+            let per_metre = cover.per_metre;
+            return cover.texture.sample(uv.map(|x| x * per_metre), footprint * per_metre);
         }
-        let facing = facing.max(0.0);
-        let mut light = scale(self.headlight.diffuse, facing);
-        // The half vector of a light at the eye is the eye's own direction.
-        let mut shine = scale(self.headlight.specular, material.highlight(facing * facing));
-        for lamp in self.lamps {
-            let towards =
-                if lamp.directional { lamp.vector } else { normalize(sub(lamp.vector, point)) };
-            let mut cosine = dot(normal, towards);
-            if cosine <= 0.0 {
-                continue;
-            }
-            let mut lit = 1.0;
-            if let (Some((map, placement)), true) = (&self.shadow, lamp.shadowed) {
-                lit = map.lit(placement, point, normal);
-                cosine *= lit;
-            }
-            light = add(light, scale(lamp.color.diffuse, cosine));
-            if material.specular > 0.0 && lit > 0.0 {
-                let half = add(towards, eye);
-                let along = dot(normal, half);
-                let squared = along * along / dot(half, half).max(f32::MIN_POSITIVE);
-                shine = add(shine, scale(lamp.color.specular, lit * material.highlight(squared)));
-            }
-        }
-        let sky = 0.85 + 0.15 * dot(normal, self.up);
-        std::array::from_fn(|i| {
-            base[i] * (light[i] + self.ambient[i] * sky + material.emission) + shine[i]
-        })
+        let Some((texture, repeat)) = material.texture else { return *rgb };
+        // The picture's first row is its upper one, towards +y.
+        let uv = [at[0] * repeat[0], -at[1] * repeat[1]];
+        let texel = self.scene.textures[texture].sample(uv, footprint * repeat[0].max(repeat[1]));
+        std::array::from_fn(|i| rgb[i] * texel[i])
     }
 }
 
 impl Material {
-    /// Strength of the highlight at the given squared cosine between normal and half vector.
-    fn highlight(&self, squared: f32) -> f32 {
-        if self.specular == 0.0 || squared < NO_HIGHLIGHT {
-            return 0.0;
+    /// Strength of the highlight where the cosine between normal and half vector, squared, is
+    /// `along / squared`.
+    #[inline(always)]
+    fn highlight<const N: usize>(&self, along: Lanes<N>, squared: Lanes<N>) -> Lanes<N> {
+        let over = along.with(squared, |along, squared| along - NO_HIGHLIGHT * squared);
+        if self.specular == 0.0 || !over.any(|over| over > 0.0) {
+            return Lanes::all(0.0);
         }
-        let mut power = squared;
-        (0..self.shininess).for_each(|_| power *= power);
-        power * self.specular
+        let mut power =
+            along.with(squared, |along, squared| along / squared.max(f32::MIN_POSITIVE));
+        for _ in 0..self.shininess {
+            power = power * power;
+        }
+        let specular = self.specular;
+        power.with(over, |power, over| if over > 0.0 { power * specular } else { 0.0 })
     }
 }
 
@@ -243,14 +309,4 @@ fn tinted(color: LightColor, tint: Vec3) -> LightColor {
         diffuse: times(color.diffuse),
         specular: times(color.specular),
     }
-}
-
-fn barycentric(p: Vec3, a: Vec3, b: Vec3, c: Vec3) -> Vec3 {
-    let (ab, ac, ap) = (sub(b, a), sub(c, a), sub(p, a));
-    let normal = cross(ab, ac);
-    let inverse = 1.0 / dot(normal, normal).max(f32::MIN_POSITIVE);
-    // At a sample beside a clipped or snapped edge the weights may leave 0..=1 a little.
-    let wc = (dot(cross(ab, ap), normal) * inverse).clamp(0.0, 1.0);
-    let wb = (dot(cross(ap, ac), normal) * inverse).clamp(0.0, 1.0 - wc);
-    [1.0 - wb - wc, wb, wc]
 }

@@ -35,8 +35,7 @@ impl Texture {
     /// Colour at `uv` (one repetition per unit), where a pixel covers `footprint` of a repetition.
     pub(crate) fn sample(&self, uv: [f32; 2], footprint: f32) -> Vec3 {
         let texels = footprint * self.levels[0].width as f32;
-        let level = texels.max(1.0).log2().round() as usize;
-        self.levels[level.min(self.levels.len() - 1)].bilinear(uv)
+        self.levels[nearest_power(texels).min(self.levels.len() - 1)].bilinear(uv)
     }
 }
 
@@ -102,21 +101,41 @@ impl Level {
     }
 
     fn bilinear(&self, uv: [f32; 2]) -> Vec3 {
-        let x = (uv[0] - uv[0].floor()) * self.width as f32 - 0.5;
-        let y = (uv[1] - uv[1].floor()) * self.height as f32 - 0.5;
-        let (x0, y0) = (x.floor(), y.floor());
-        let (fx, fy) = (x - x0, y - y0);
-        let column = |x: f32| (x as i64).rem_euclid(self.width as i64) as usize;
-        let row = |y: f32| (y as i64).rem_euclid(self.height as i64) as usize;
-        let at = |x: f32, y: f32| self.texels[row(y) * self.width + column(x)];
-        let (a, b) = (at(x0, y0), at(x0 + 1.0, y0));
-        let (c, d) = (at(x0, y0 + 1.0), at(x0 + 1.0, y0 + 1.0));
+        let (left, right, fx) = neighbours(uv[0], self.width);
+        let (upper, lower, fy) = neighbours(uv[1], self.height);
+        let at = |x: usize, y: usize| self.texels[y * self.width + x];
+        let (a, b) = (at(left, upper), at(right, upper));
+        let (c, d) = (at(left, lower), at(right, lower));
         std::array::from_fn(|i| {
             let top = a[i] + (b[i] - a[i]) * fx;
             let bottom = c[i] + (d[i] - c[i]) * fx;
             top + (bottom - top) * fy
         })
     }
+}
+
+/// The power of two nearest to `x`, in proportion; 0 below 1.
+fn nearest_power(x: f32) -> usize {
+    // Half a power up, then the exponent in IEEE 754.
+    let bits = (x.clamp(1.0, 1e9) * std::f32::consts::SQRT_2).to_bits();
+    (bits >> 23) as usize - 127
+}
+
+/// The largest whole number not above `x`, where that fits 32 bits; no call of a library on any
+/// processor.
+fn floor(x: f32) -> f32 {
+    let whole = x as i32 as f32;
+    if whole > x { whole - 1.0 } else { whole }
+}
+
+/// The texels on both sides of `u` (one repetition per unit), of `count`, and the share of the second.
+fn neighbours(u: f32, count: usize) -> (usize, usize, f32) {
+    // From one before the first to the last.
+    let x = (u - floor(u)) * count as f32 - 0.5;
+    let whole = floor(x);
+    let first = if whole < 0.0 { count - 1 } else { (whole as usize).min(count - 1) };
+    let second = if first + 1 == count { 0 } else { first + 1 };
+    (first, second, x - whole)
 }
 
 #[cfg(test)]
@@ -131,5 +150,20 @@ mod tests {
         assert_eq!(texture.sample([0.125, 0.125], 0.01), [0.0; 3]);
         assert_eq!(texture.sample([0.625, 1.125], 0.01), [1.0; 3]);
         assert!((texture.sample([0.3, 0.2], 4.0)[0] - 0.5).abs() < 1e-6);
+    }
+
+    #[test]
+    fn levels_and_neighbours() {
+        for x in [0.0f32, 0.7, 1.0, 1.4, 1.42, 2.8, 2.9, 100.0, 1e20] {
+            let expected = x.clamp(1.0, 1e9).log2().round() as usize;
+            assert_eq!(nearest_power(x), expected, "{x}");
+        }
+        assert_eq!(neighbours(0.0, 4), (3, 0, 0.5));
+        assert_eq!(neighbours(-0.75, 4), (0, 1, 0.5));
+        assert_eq!(neighbours(2.999, 4).0, 3);
+        assert_eq!(neighbours(0.5, 1), (0, 0, 0.0));
+        for x in [-2.5f32, -2.0, -0.1, 0.0, 0.9, 7.0] {
+            assert_eq!(floor(x), x.floor());
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! `so101-reach`: an SO-101 arm brings the point between its jaws to a target in the air.
 //!
-//! The target hangs at a random place of a sector before the arm. It collides with nothing, and stays
+//! The target hangs at a random place of a box before the arm. It collides with nothing, and stays
 //! where it is: gravity on it is compensated.
 //!
 //! Success: the tool point (MJCF site `gripperframe`) is within 2 cm of the target for ten control
@@ -14,7 +14,7 @@ use mujoco_rs::prelude::{MjModel, MjtObjBase};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
-use super::so101::{self, Added, CONTROL_HZ, PAN_AXIS_X_M, SUBSTEPS, Table, distance};
+use super::so101::{self, Added, CONTROL_HZ, SUBSTEPS, Table, distance};
 use super::{
     Camera, Memory, Moment, ObservationTerm, Observe, Surfaces, Task, TaskDescription, Term,
 };
@@ -25,7 +25,7 @@ use crate::raster::Look;
 const SCENE: Added = Added {
     task: "so101-reach",
     what: "a target in the air",
-    materials: r#"    <material name="target" rgba="0.95 0.72 0.10 1" specular="0.1" shininess="0.2"/>
+    materials: r#"    <material name="target" rgba="0.80 0.12 0.16 1" specular="0.1" shininess="0.2"/>
 "#,
     bodies: r#"    <body name="target" gravcomp="1">
       <joint name="target_x" type="slide" axis="1 0 0" damping="1"/>
@@ -37,10 +37,8 @@ const SCENE: Added = Added {
 "#,
 };
 
-/// Where targets hang: distance from the pan axis, direction, height.
-const RADIUS_M: [f64; 2] = [0.16, 0.26];
-const DIRECTION_RAD: f64 = 0.8;
-const HEIGHT_M: [f64; 2] = [0.05, 0.18];
+/// Where targets hang, metres in the arm's frame (x ahead, y to its left): in sight of `front`.
+const FIELD_M: [[f64; 2]; 3] = [[0.17, 0.28], [-0.09, 0.09], [0.04, 0.14]];
 /// How near counts.
 const NEAR_M: f64 = 0.02;
 const HOLD_STEPS: u32 = 10;
@@ -52,7 +50,7 @@ pub(super) fn describe() -> TaskDescription {
         id: SCENE.task,
         version: 1,
         summary: "An SO-101 arm brings its gripper to a target in the air.",
-        instruction: "Move the gripper to the yellow ball.",
+        instruction: "Move the gripper to the red ball.",
         robot_type: "so101",
         control_hz: CONTROL_HZ,
         substeps: SUBSTEPS,
@@ -71,13 +69,9 @@ pub(super) fn describe() -> TaskDescription {
             term("goal", "0.5 while the tool is near enough"),
         ],
         randomization: vec![
-            term(
-                "target position",
-                "0.16..0.26 m from the pan axis, ±0.8 rad from straight ahead, 0.05..0.18 m high, \
-                 uniform",
-            ),
+            term("target position", "x 0.17..0.28 m, y -0.09..0.09 m, z 0.04..0.14 m, uniform"),
             joints,
-            term("target colour", "yellow, hue and brightness vary by about 10 %"),
+            term("target colour", "red, hue and brightness vary by about 10 %"),
             table,
             light,
         ],
@@ -144,10 +138,7 @@ impl Task for Reach {
 
     fn reset(&self, data: &mut Data, _: &mut Memory, rng: &mut ChaCha8Rng) {
         self.table.reset(data, rng);
-        let radius = rng.random_range(RADIUS_M[0]..=RADIUS_M[1]);
-        let (sin, cos) = rng.random_range(-DIRECTION_RAD..=DIRECTION_RAD).sin_cos();
-        let height = rng.random_range(HEIGHT_M[0]..=HEIGHT_M[1]);
-        let place = [PAN_AXIS_X_M + radius * cos, radius * sin, height];
+        let place = FIELD_M.map(|[low, high]| rng.random_range(low..=high));
         data.qpos_mut()[self.target_qpos..self.target_qpos + 3].copy_from_slice(&place);
     }
 

@@ -58,6 +58,101 @@ fn experts_succeed() {
     }
 }
 
+/// Tasks, with the bounds of `observation.environment_state` at the beginning.
+const STARTS: [(&str, &str, &[[f32; 2]]); 5] = [
+    ("so101-reach", "so101", &[[0.17, 0.28], [-0.09, 0.09], [0.04, 0.14]]),
+    ("so101-push", "so101", &[[0.20, 0.25], [-0.06, 0.06], [0.16, 0.30], [-0.12, 0.12]]),
+    ("aloha-transfer-cube", "aloha", &[[0.0, 0.2], [0.4, 0.6], [0.05, 0.05]]),
+    (
+        "aloha-insertion",
+        "aloha",
+        &[
+            [0.1, 0.2],
+            [0.4, 0.6],
+            [0.05, 0.05],
+            [1.0, 1.0],
+            [0.0, 0.0],
+            [0.0, 0.0],
+            [0.0, 0.0],
+            [-0.2, -0.1],
+            [0.4, 0.6],
+        ],
+    ),
+    ("pusht", "", &[]),
+];
+
+/// Starts vary in the ranges that are stated, and to hold still does not succeed.
+#[test]
+fn episodes_begin_as_stated_and_do_not_end_by_themselves() {
+    for (task, robot, bounds) in STARTS {
+        let Some(assets) = with(robot) else { return };
+        let n = 100;
+        let mut env = make(&assets, task, n);
+        env.reset(&(0..n as u64).map(Some).collect::<Vec<_>>()).unwrap();
+        let of = |env: &SimEnv, key| env.observation(key).unwrap().as_f32().unwrap().to_vec();
+        let seen = of(&env, "observation.environment_state");
+        for (i, [low, high]) in bounds.iter().enumerate() {
+            let values: Vec<f32> = seen.chunks(seen.len() / n).map(|row| row[i]).collect();
+            let least = values.iter().copied().fold(f32::INFINITY, f32::min);
+            let most = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            assert!(least >= low - 1e-6 && most <= high + 1e-6, "{task} {i}: {least}..{most}");
+            assert!(most - least >= 0.8 * (high - low), "{task} {i}: only {least}..{most}");
+        }
+        let still = of(&env, "observation.state");
+        for _ in 0..80 {
+            env.step(&still, &vec![true; n]).unwrap();
+        }
+        assert!(!env.success().contains(&true), "{task} succeeds by holding still");
+        assert_eq!(env.diverged(), 0);
+    }
+}
+
+/// Positions, rewards and pictures are the same to the bit on any number of threads.
+#[test]
+fn thread_count_changes_no_bit() {
+    for (task, robot, _) in STARTS {
+        let Some(assets) = with(robot) else { return };
+        let run = |threads: usize| {
+            let options = EnvOptions {
+                num_envs: 5,
+                threads,
+                camera_size: Some((24, 32)),
+                ..EnvOptions::new(&assets)
+            };
+            let mut env = embody_sim::make_sim(task, options).unwrap();
+            env.reset(&[1, 2, 3, 4, 5].map(Some)).unwrap();
+            let spec = env.spec().clone();
+            let bounds: Vec<_> = spec.action_low.iter().zip(&spec.action_high).collect();
+            let mut seen = Vec::new();
+            for step in 0..20 {
+                let actions: Vec<f32> = (0..5 * bounds.len())
+                    .map(|i| {
+                        let (low, high) = bounds[i % bounds.len()];
+                        low + (high - low) * (0.5 + 0.2 * ((step + 3 * i) as f32 * 0.3).sin())
+                    })
+                    .collect();
+                env.step(&actions, &[true; 5]).unwrap();
+                (0..5).for_each(|i| seen.extend_from_slice(env.qpos(i)));
+                seen.extend_from_slice(env.rewards());
+            }
+            let pictures: Vec<Vec<u8>> = spec
+                .observations
+                .keys()
+                .filter_map(|key| match env.observation(key)?.data {
+                    DataView::U8(pixels) => Some(pixels.to_vec()),
+                    _ => None,
+                })
+                .collect();
+            assert!(!pictures.is_empty(), "{task} shows no pictures");
+            (seen, pictures)
+        };
+        let one = run(1);
+        for threads in [2, 4] {
+            assert!(run(threads) == one, "{task} on {threads} threads");
+        }
+    }
+}
+
 #[test]
 fn a_task_without_an_expert_says_so() {
     let error = embody_sim::expert("pusht", 1, 0, ExpertOptions::new("none")).err().unwrap();
