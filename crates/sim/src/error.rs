@@ -1,6 +1,6 @@
 //! What can go wrong in a simulation, each with what to do next.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use embody_core::{Hint, nearest_key};
 
@@ -52,18 +52,22 @@ pub enum SimError {
         path: PathBuf,
     },
     /// MuJoCo refused a model.
-    #[error("could not load the scene of task `{task}`")]
+    #[error("could not load {} for task `{task}`", file.display())]
     LoadModel {
         /// The task.
         task: String,
+        /// The robot's model, or the task's scene where it has none.
+        file: PathBuf,
         /// What MuJoCo says.
         source: mujoco_rs::error::MjModelError,
     },
     /// MuJoCo refused a scene that was put together from a robot's model.
-    #[error("could not build the scene of task `{task}`")]
+    #[error("could not build the scene of task `{task}` with {}", file.display())]
     BuildModel {
         /// The task.
         task: String,
+        /// The robot's model.
+        file: PathBuf,
         /// What MuJoCo says.
         source: mujoco_rs::error::MjEditError,
     },
@@ -147,6 +151,16 @@ pub enum SimError {
     },
 }
 
+/// The robot that a file in the folder of robot models belongs to.
+fn robot_of(path: &Path) -> Option<String> {
+    let robot = path.parent()?.file_name()?;
+    Some(robot.to_string_lossy().into_owned())
+}
+
+fn anew(robot: String) -> String {
+    format!("run `embody assets get {robot} --force` to put the model in place anew")
+}
+
 impl Hint for SimError {
     fn hint(&self) -> Option<String> {
         match self {
@@ -157,18 +171,17 @@ impl Hint for SimError {
             Self::UnknownCamera { known, .. } => {
                 Some(format!("cameras of this task: {}", known.join(", ")))
             }
-            Self::MissingAssets { path } => {
-                let robot = path.parent().and_then(|p| p.file_name()).unwrap_or_default();
-                let robot = robot.to_string_lossy();
-                Some(format!(
+            Self::MissingAssets { path } => robot_of(path).map(|robot| {
+                format!(
                     "run `embody assets get {robot}`, or `cargo xtask setup --robots` in the source \
                      tree"
-                ))
-            }
+                )
+            }),
             Self::Replay { hint, .. } => Some((*hint).to_owned()),
-            Self::LoadModel { .. } | Self::BuildModel { .. } | Self::ReadModel { .. } => {
-                Some("run `cargo xtask setup` to put the robot models in place anew".to_owned())
+            Self::LoadModel { file, .. } | Self::BuildModel { file, .. } => {
+                robot_of(file).map(anew)
             }
+            Self::ReadModel { path, .. } => robot_of(&path.join("any file")).map(anew),
             Self::AllocateEnv { .. } => Some("use fewer environments".to_owned()),
             Self::ActionNotFinite { .. } => Some(
                 "the policy's output is broken: look at its loss and its normalisation statistics"

@@ -6,6 +6,7 @@
 use std::path::Path;
 use std::sync::{Arc, Once};
 
+use mujoco_rs::error::MjEditError;
 use mujoco_rs::prelude::{
     MjData, MjLogMessage, MjModel, MjSpec, MjtLogLevel, MjtObjBase, SpecObject,
 };
@@ -27,7 +28,7 @@ pub(crate) fn load(
     meshes: &Path,
 ) -> Result<MjModel, SimError> {
     let text = fill(scene, robot, meshes)?;
-    compile(task, &text)
+    compile(task, &text, robot)
 }
 
 /// Parses a scene as [`load`] does, for changes before it is compiled.
@@ -42,8 +43,7 @@ pub(crate) fn parse(
 ) -> Result<MjSpec, SimError> {
     route_messages();
     let text = fill(scene, robot, meshes)?;
-    MjSpec::from_xml_string(&text)
-        .map_err(|source| SimError::BuildModel { task: task.to_owned(), source })
+    MjSpec::from_xml_string(&text).map_err(|source| failed(task, robot, source))
 }
 
 /// Puts the robot's places into a scene's text.
@@ -61,14 +61,17 @@ fn fill(scene: &str, robot: &Path, meshes: &Path) -> Result<String, SimError> {
     Ok(scene.replace("{robot}", &absolute(robot)).replace("{meshes}", &absolute(meshes)))
 }
 
-/// Compiles MJCF text.
+/// Compiles MJCF text; `file` is named where it does not work out.
 ///
 /// # Errors
 /// When MuJoCo refuses it.
-pub(crate) fn compile(task: &str, text: &str) -> Result<MjModel, SimError> {
+pub(crate) fn compile(task: &str, text: &str, file: &Path) -> Result<MjModel, SimError> {
     route_messages();
-    MjModel::from_xml_string(text)
-        .map_err(|source| SimError::LoadModel { task: task.to_owned(), source })
+    MjModel::from_xml_string(text).map_err(|source| SimError::LoadModel {
+        task: task.to_owned(),
+        file: file.to_owned(),
+        source,
+    })
 }
 
 /// Compiles an MJCF file with what it includes.
@@ -80,7 +83,11 @@ pub(crate) fn load_file(task: &str, path: &Path) -> Result<MjModel, SimError> {
     if !path.exists() {
         return Err(SimError::MissingAssets { path: path.to_owned() });
     }
-    MjModel::from_xml(path).map_err(|source| SimError::LoadModel { task: task.to_owned(), source })
+    MjModel::from_xml(path).map_err(|source| SimError::LoadModel {
+        task: task.to_owned(),
+        file: path.to_owned(),
+        source,
+    })
 }
 
 /// Takes a joint out, so that its body stays as it is at zero.
@@ -88,12 +95,21 @@ pub(crate) fn load_file(task: &str, path: &Path) -> Result<MjModel, SimError> {
 /// # Errors
 /// When there is none of that name.
 #[allow(unsafe_code)]
-pub(crate) fn weld(task: &str, spec: &mut MjSpec, joint: &str) -> Result<(), SimError> {
+pub(crate) fn weld(
+    task: &str,
+    robot: &Path,
+    spec: &mut MjSpec,
+    joint: &str,
+) -> Result<(), SimError> {
     let found = spec.joint_mut(joint).ok_or_else(|| missing(task, "joint", joint))?;
     // SAFETY: the joint was found alive in its specification a line above, is deleted once, and no
     // other handle of the specification exists while this one borrows it.
-    unsafe { found.delete() }
-        .map_err(|source| SimError::BuildModel { task: task.to_owned(), source })
+    unsafe { found.delete() }.map_err(|source| failed(task, robot, source))
+}
+
+/// That MuJoCo refused to build a scene with the model `robot`.
+pub(crate) fn failed(task: &str, robot: &Path, source: MjEditError) -> SimError {
+    SimError::BuildModel { task: task.to_owned(), file: robot.to_owned(), source }
 }
 
 /// Gives `data` a model of its own: `nominal`, as `edit` changes it. Copies the model at the first

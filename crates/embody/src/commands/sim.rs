@@ -25,7 +25,7 @@ pub fn run(app: &App<'_>, command: &SimCommand) -> Result<()> {
                 if app.json {
                     print_data(&json!(task).to_string());
                 } else {
-                    print_data(&format!("{id:<18} {}", task.summary));
+                    print_data(&format!("{id:<20} {}", task.summary));
                 }
             }
             Ok(())
@@ -217,7 +217,7 @@ fn show(app: &App<'_>, task: &str) -> Result<()> {
     print_data(&format!("termination    {}", task.termination));
     print_data("\naction");
     for dim in &task.action {
-        print_data(&format!("  {:<28} {} to {} {}", dim.name, dim.low, dim.high, dim.unit));
+        print_data(&format!("  {:<30} {} to {} {}", dim.name, dim.low, dim.high, dim.unit));
     }
     let terms: [(&str, &[Term]); 4] = [
         ("observations", &task.observations),
@@ -228,7 +228,7 @@ fn show(app: &App<'_>, task: &str) -> Result<()> {
     for (title, terms) in terms {
         print_data(&format!("\n{title}"));
         for term in terms {
-            print_data(&format!("  {:<28} {}", term.name, term.meaning));
+            print_data(&format!("  {:<30} {}", term.name, term.meaning));
         }
     }
     Ok(())

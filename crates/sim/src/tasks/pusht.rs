@@ -103,7 +103,7 @@ struct PushT {
 }
 
 pub(super) fn load(_: &Path) -> Result<Arc<dyn Task>, SimError> {
-    let model = Arc::new(mj::compile(ID, SCENE)?);
+    let model = Arc::new(mj::compile(ID, SCENE, Path::new("pusht.xml"))?);
     let geom = |name| mj::id(ID, &model, MjtObjBase::mjOBJ_GEOM, name);
     Ok(Arc::new(PushT {
         hash: hash_bytes(SCENE.as_bytes()),

@@ -49,25 +49,42 @@ fn absent_models_ask_for_setup() {
     );
 }
 
+/// A folder of robot models with one file in it.
+fn folder_with(name: &str, file: &str, text: &str) -> std::path::PathBuf {
+    let home = std::env::temp_dir().join(format!("embody-sim-{name}-{}", std::process::id()));
+    let file = home.join(file);
+    std::fs::create_dir_all(file.parent().unwrap().join("assets")).unwrap();
+    std::fs::write(file, text).unwrap();
+    home
+}
+
 #[test]
-fn a_broken_model_says_what_mujoco_says() {
-    let home = std::env::temp_dir().join(format!("embody-sim-{}", std::process::id()));
-    std::fs::create_dir_all(home.join("so101/assets")).unwrap();
-    std::fs::write(home.join("so101/so101.xml"), "<mujoco><worldbody>").unwrap();
-    let error = embody_sim::make(TASK, EnvOptions::new(&home)).err().unwrap();
-    std::fs::remove_dir_all(&home).unwrap();
-    let text = text(error);
-    assert!(text.starts_with("could not load the scene of task `so101-pick-lift`: "), "{text}");
-    assert!(text.ends_with("run `cargo xtask setup` to put the robot models in place anew"));
+fn a_broken_model_is_named() {
+    for (task, file) in [
+        ("so101-reach", "so101/so101.xml"),
+        ("aloha-insertion", "aloha/bimanual_viperx_insertion.xml"),
+        ("go1-velocity-flat", "go1/go1.xml"),
+        ("HalfCheetah-v5", "gymnasium/half_cheetah.xml"),
+    ] {
+        let home = folder_with(task, file, "<mujoco><worldbody>");
+        let error = embody_sim::make(task, EnvOptions::new(&home)).err().unwrap();
+        std::fs::remove_dir_all(&home).unwrap();
+        let (path, robot) =
+            (home.join(file).display().to_string(), &file[..file.find('/').unwrap()]);
+        let text = text(error);
+        assert!(text.starts_with("could not ") && text.contains(&path), "{text}");
+        assert!(text.contains(&format!("task `{task}`")), "{text}");
+        let hint =
+            format!("run `embody assets get {robot} --force` to put the model in place anew");
+        assert!(text.ends_with(&hint), "{text}");
+    }
 }
 
 #[test]
 fn another_robot_in_the_folder_says_what_it_lacks() {
-    let home = std::env::temp_dir().join(format!("embody-sim-go1-{}", std::process::id()));
-    std::fs::create_dir_all(home.join("go1/assets")).unwrap();
     let model = r#"<mujoco><worldbody><body name="trunk"><freejoint/><geom size="0.1"/></body>
         </worldbody></mujoco>"#;
-    std::fs::write(home.join("go1/go1.xml"), model).unwrap();
+    let home = folder_with("trunk", "go1/go1.xml", model);
     let error = embody_sim::make("go1-velocity-flat", EnvOptions::new(&home)).err().unwrap();
     std::fs::remove_dir_all(&home).unwrap();
     assert_eq!(text(error), "the scene of task `go1-velocity-flat` has no joint `FR_hip_joint`");
@@ -108,6 +125,33 @@ fn bad_actions_name_environment_and_dimension() {
     assert_eq!(text(error), "actions has 6 elements, expected 12");
     let error = env.reset(&[None]).unwrap_err();
     assert_eq!(text(error), "seeds has 1 elements, expected 2");
+}
+
+/// The same of every task of manipulation, whose dimensions differ.
+#[test]
+fn actions_of_other_tasks() {
+    let Some(assets) = assets() else { return };
+    for (task, robot, dims, name) in [
+        ("so101-reach", "so101", 6, "wrist_roll.pos"),
+        ("aloha-transfer-cube", "aloha", 14, "left_wrist_angle"),
+        ("pusht", "so101", 2, ""),
+    ] {
+        if !assets.join(robot).exists() {
+            continue;
+        }
+        let options = EnvOptions { camera_size: None, ..EnvOptions::new(&assets) };
+        let mut env = embody_sim::make(task, options).unwrap();
+        let error = env.step(&vec![0.0; dims + 1], &[true]).unwrap_err();
+        let expected = format!("actions has {} elements, expected {dims}", dims + 1);
+        assert_eq!(text(error), expected);
+        let at = (dims - 1).min(4);
+        let mut action = vec![0.0; dims];
+        action[at] = f32::INFINITY;
+        let said = text(env.step(&action, &[true]).unwrap_err());
+        let expected = format!("action of environment 0 is inf in dimension {at} ({name}");
+        assert!(said.starts_with(&expected), "{said}");
+        env.step(&vec![0.0; dims], &[true]).unwrap();
+    }
 }
 
 #[test]

@@ -56,7 +56,7 @@ fn load(id: &str, asset_dir: &Path, file: &str, viewpoint: Viewpoint) -> Result<
         }
         None => text,
     };
-    let model = mj::compile(id, &text)?;
+    let model = mj::compile(id, &text, &path)?;
     let camera = Camera {
         name: "track",
         id: mj::id(id, &model, MjtObjBase::mjOBJ_CAMERA, "track")?,

@@ -137,10 +137,10 @@ impl Robot {
         let file = folder.join(format!("{}.xml", self.name));
         let mut spec = mj::parse(task, scene, &file, &folder.join("assets"))?;
         for joint in self.welded {
-            mj::weld(task, &mut spec, joint)?;
+            mj::weld(task, &file, &mut spec, joint)?;
         }
         for joint in self.joints {
-            drive(task, &mut spec, joint)?;
+            drive(task, &file, &mut spec, joint)?;
         }
         self.shape(task, &mut spec)?;
         for light in spec.light_iter_mut() {
@@ -148,7 +148,7 @@ impl Robot {
             let ours = light.name() == "sun";
             light.set_active(ours);
         }
-        let failed = |source| SimError::BuildModel { task: task.to_owned(), source };
+        let failed = |source| mj::failed(task, &file, source);
         let drawn = Arc::new(spec.compile().map_err(failed)?);
         spec.discard_visual().map_err(failed)?;
         let physics = Arc::new(spec.compile().map_err(failed)?);
@@ -214,8 +214,7 @@ fn corner_name(foot: &Foot, corner: usize) -> String {
 }
 
 /// Gives a joint its motor.
-fn drive(task: &str, spec: &mut MjSpec, joint: &Joint) -> Result<(), SimError> {
-    let failed = |source| SimError::BuildModel { task: task.to_owned(), source };
+fn drive(task: &str, robot: &Path, spec: &mut MjSpec, joint: &Joint) -> Result<(), SimError> {
     let Joint { name, motor, .. } = joint;
     let found = spec.joint_mut(name).ok_or_else(|| mj::missing(task, "joint", name))?;
     if found.type_() != MjtJoint::mjJNT_HINGE {
@@ -232,5 +231,5 @@ fn drive(task: &str, spec: &mut MjSpec, joint: &Joint) -> Result<(), SimError> {
             kv: Some(motor.damping),
             ..PositionConfig::default()
         })
-        .map_err(failed)
+        .map_err(|source| mj::failed(task, robot, source))
 }
