@@ -137,7 +137,7 @@ fn download(cache: &Path, robot: &RobotModel) -> Result<PathBuf> {
     })?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
-        let last = said.lines().map(str::trim).filter(|l| !l.is_empty()).next_back();
+        let last = said.lines().map(str::trim).rfind(|l| !l.is_empty());
         let why = last.unwrap_or("it says nothing");
         let error = Error::new(format!("pip could not fetch {name}: {why}"));
         return Err(
