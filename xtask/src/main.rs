@@ -9,6 +9,7 @@ mod bars;
 mod demo;
 mod fuzz;
 mod generate;
+mod peers;
 mod profile;
 mod setup;
 mod sh;

@@ -8,6 +8,7 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use crate::peers;
 use crate::setup::{self, Wanted};
 use crate::sh::{self, Fail, Result};
 use crate::workspace::Workspace;
@@ -144,5 +145,10 @@ fn doctests(workspace: &Workspace) -> Result<()> {
 fn tests(workspace: &Workspace) -> Result<()> {
     let mut cargo = workspace.cargo();
     cargo.args(["nextest", "run", "--workspace", "--locked", "--no-fail-fast", "--cargo-quiet"]);
+    // The package that the tasks of Gymnasium have to equal to the bit.
+    match peers::gymnasium() {
+        Ok(python) => _ = cargo.env("EMBODY_SIM_PYTHON", python),
+        Err(fail) => eprintln!("not compared with the gymnasium package: {fail}"),
+    }
     sh::run(cargo.args(setup::feature_args(workspace)))
 }

@@ -9,10 +9,9 @@ use std::process::Command;
 
 use super::Bench;
 use super::foundation::recording;
-use super::peers;
 use super::run::{self, Refusal};
-use crate::demo;
 use crate::sh::{self, Context, Result};
+use crate::{demo, peers};
 
 const PYARROW: &str = "pyarrow==21.0.0";
 const SPOIL: &str = include_str!("spoil.py");

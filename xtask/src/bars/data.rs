@@ -7,9 +7,9 @@ use std::time::Instant;
 use serde_json::Value;
 
 use super::foundation::recording;
-use super::{Bench, Group, peers};
-use crate::demo;
+use super::{Bench, Group};
 use crate::sh::{self, Context, Fail, Result};
+use crate::{demo, peers};
 
 pub const GROUPS: &[Group] = &[
     Group { name: "reading", measure: reading },

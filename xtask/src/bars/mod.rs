@@ -8,7 +8,6 @@ mod bad_input;
 mod data;
 mod foundation;
 mod kill;
-mod peers;
 mod run;
 mod sim_rl;
 mod training;

@@ -5,10 +5,10 @@ use std::process::Command;
 use serde_json::Value;
 
 use super::data::{embody, last_json, number, tests};
-use super::{Bench, Group, peers, training};
-use crate::demo;
+use super::{Bench, Group, training};
 use crate::setup::Wanted;
 use crate::sh::{self, Fail, Result};
+use crate::{demo, peers};
 
 pub const GROUPS: &[Group] = &[
     Group { name: "stepping", measure: stepping },
