@@ -11,6 +11,7 @@ mod kill;
 mod peers;
 mod run;
 mod sim_rl;
+mod training;
 
 use std::fs;
 use std::path::PathBuf;

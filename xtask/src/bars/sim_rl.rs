@@ -5,7 +5,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use super::data::{embody, last_json, number, tests};
-use super::{Bench, Group, peers};
+use super::{Bench, Group, peers, training};
 use crate::demo;
 use crate::setup::Wanted;
 use crate::sh::{self, Fail, Result};
@@ -16,6 +16,10 @@ pub const GROUPS: &[Group] = &[
     Group { name: "semantics", measure: semantics },
     Group { name: "experts", measure: experts },
     Group { name: "cameras", measure: cameras },
+    Group { name: "learning", measure: learning },
+    Group { name: "ppo-scores", measure: training::ppo },
+    Group { name: "sac-scores", measure: training::sac },
+    Group { name: "walking", measure: training::walking },
 ];
 
 /// Tasks, and the least multiples of envpool and of AsyncVectorEnv.
@@ -24,6 +28,21 @@ const TASKS: [(&str, f64, f64); 3] =
 const MEAN: f64 = 1.3;
 /// Least multiple of MuJoCo's own batch stepper.
 const STEPPER: f64 = 0.95;
+
+/// Names in `embody bench rl` of ours and the peer's, the least ratio, what it is, and the peer.
+const LEARNING: [(&str, &str, f64, &str, &str); 4] = [
+    (
+        "ppo",
+        "ppo-torch",
+        8.0,
+        "PPO's steps learning included, HalfCheetah-v5, CleanRL's settings",
+        "ppo_continuous_action's algorithm and settings, PyTorch on 2 threads",
+    ),
+    ("sac", "sac-sb3", 2.0, SAC, "Stable-Baselines3"),
+    ("sac", "sac-sbx", 1.0, SAC, "SBX"),
+    ("sac", "sac-ceiling", 0.6, SAC, "the update's matrix products alone"),
+];
+const SAC: &str = "SAC's updates, batch 256, 256 × 2";
 
 /// Episodes out of a hundred in which a scripted expert has to succeed.
 const EXPERTS: u64 = 95;
@@ -143,6 +162,25 @@ fn cameras(bench: &mut Bench<'_>) -> Result<()> {
         let name = format!("ALOHA scene at {side}², 1 thread, no shadows, 1 sample");
         let row = bench.row(name, measured, format!("≥ {least} ×"), ratio >= least);
         row.peer = Some("MuJoCo 3.17.0, EGL, llvmpipe, 1 thread".into());
+    }
+    Ok(())
+}
+
+/// How fast PPO and SAC learn, beside the same algorithms in Python and SAC's matrix products alone.
+fn learning(bench: &mut Bench<'_>) -> Result<()> {
+    demo::build(bench.workspace)?;
+    let words = ["--json", "--threads", "2", "bench", "rl", "--peers"];
+    let rows = last_json(&embody(bench, &words, &[])?, "embody bench rl")?;
+    let rate = |name: &str| {
+        let mut all = rows.as_array().into_iter().flatten();
+        let row = all.find(|row| row["name"] == name);
+        number(row.ok_or_else(|| Fail::new(format!("no row for {name}")))?, "per_second")
+    };
+    for (ours, theirs, least, what, peer) in LEARNING {
+        let (ours, theirs) = (rate(ours)?, rate(theirs)?);
+        let ratio = ours / theirs;
+        let measured = format!("{ratio:.2} × ({ours:.0} against {theirs:.0} a second)");
+        bench.row(what, measured, format!("≥ {least} ×"), ratio >= least).peer = Some(peer.into());
     }
     Ok(())
 }

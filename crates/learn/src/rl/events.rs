@@ -120,7 +120,7 @@ fn varint(message: &mut Vec<u8>, mut value: u64) {
 mod tests {
     use super::*;
 
-    /// The record that TensorFlow writes for the payload `b"abc"`, from its own tests' writer.
+    /// Length, masked checksum, payload, masked checksum; the mask is TensorFlow's (`crc32c.h`).
     #[test]
     fn records_are_framed_as_tensorflows() {
         let record = record(b"abc");

@@ -235,6 +235,33 @@ vectorised! {
 }
 
 vectorised! {
+    /// `y[row] = b + x[row] · w` for rows `x [.., k]`: a layer with one output.
+    fn rows_dot(x: &[f32], w: &[f32], b: f32, y: &mut [f32]) {
+        for (x, y) in x.chunks_exact(w.len()).zip(y) {
+            *y = b + lane_sum_of_products(x, w);
+        }
+    }
+}
+
+vectorised! {
+    /// `dw += Σ d[row] · x[row]`: what the weights of a layer with one output get.
+    fn add_weighted_rows(d: &[f32], x: &[f32], dw: &mut [f32]) {
+        for (d, x) in d.iter().zip(x.chunks_exact(dw.len())) {
+            dw.iter_mut().zip(x).for_each(|(s, x)| *s += d * x);
+        }
+    }
+}
+
+vectorised! {
+    /// `dx[row] = d[row] · w`: what lies below a layer with one output gets.
+    fn outer(d: &[f32], w: &[f32], dx: &mut [f32]) {
+        for (d, dx) in d.iter().zip(dx.chunks_exact_mut(w.len())) {
+            dx.iter_mut().zip(w).for_each(|(o, w)| *o = d * w);
+        }
+    }
+}
+
+vectorised! {
     /// Sum of squares, in sixteen partial sums of f64.
     fn sum_of_squares(values: &[f32]) -> f64 {
         let mut sums = [0.0f64; 16];

@@ -83,6 +83,19 @@ impl ParamSpec {
     }
 }
 
+impl Layer {
+    /// The gradient of the layer's inputs from that of its linear outputs, `d [rows, outputs]`.
+    fn pass_down(&self, params: &[f32], d: &[f32], down: &mut [f32]) {
+        let (k, n) = (self.inputs, self.outputs);
+        let w = &params[self.weight..self.weight + k * n];
+        if n == 1 {
+            return kernels::outer(d, w, down);
+        }
+        let rows = d.len() / n;
+        matmul((rows, n, k), down, 0, k, Mat::new(d, n), Mat::new(w, n).t(), 1.0, 0.0);
+    }
+}
+
 impl Mlp {
     /// `sizes` are inputs, hidden layers, outputs.
     pub fn new(sizes: &[usize], act: Nonlinearity, layer_norm: bool) -> Self {
@@ -194,7 +207,9 @@ impl Mlp {
             let times = |z: &mut [f32]| {
                 matmul((m, k, n), z, 0, n, Mat::new(x, k), Mat::new(w, n), 1.0, 0.0);
             };
-            if last {
+            if last && n == 1 {
+                kernels::rows_dot(x, w, b[0], out);
+            } else if last {
                 times(out);
                 kernels::add_bias(out, b);
             } else if let Some(norm) = l.norm {
@@ -219,8 +234,10 @@ impl Mlp {
         &tape.layers[self.layers.len() - 1].out[..rows * self.outputs()]
     }
 
-    /// Adds the gradient of the parameters to `grads`, given that of the outputs of the last
-    /// [`Mlp::forward`], which was of `x`; and writes that of `x` to `dx` where asked.
+    /// The gradient of the parameters, given that of the outputs of the last [`Mlp::forward`], which
+    /// was of `x`: added to `grads`, or with `fresh` written over them. That of `x` goes to `dx`
+    /// where asked.
+    #[allow(clippy::too_many_arguments, reason = "what a backward pass looks at")]
     pub fn backward(
         &self,
         params: &[f32],
@@ -228,8 +245,10 @@ impl Mlp {
         d_out: &[f32],
         tape: &mut Tape,
         grads: &mut [f32],
+        fresh: bool,
         mut dx: Option<&mut [f32]>,
     ) {
+        let keep = if fresh { 0.0 } else { 1.0 };
         let rows = x.len() / self.inputs();
         let [above, below] = &mut tape.down;
         above[..d_out.len()].copy_from_slice(d_out);
@@ -242,31 +261,36 @@ impl Mlp {
                 let pre = kept.pre.get(..size).unwrap_or(&[]);
                 kernels::activate_backward(d, &kept.out[..size], pre, self.act);
                 if let Some(norm) = l.norm {
+                    if fresh {
+                        grads[norm..norm + 2 * n].fill(0.0);
+                    }
                     let (d_gamma, d_beta) = grads[norm..norm + 2 * n].split_at_mut(n);
                     let gamma = &params[norm..norm + n];
                     let (hat, inverse) = (&kept.hat[..size], &kept.inverse[..rows]);
                     kernels::layer_norm_backward(d, gamma, hat, inverse, d_gamma, d_beta);
                 }
             }
+            if fresh {
+                grads[l.bias..l.bias + n].fill(0.0);
+            }
             kernels::add_rows(d, &mut grads[l.bias..l.bias + n]);
             let input = if i == 0 { x } else { &tape.layers[i - 1].out[..rows * k] };
-            matmul(
-                (k, rows, n),
-                grads,
-                l.weight,
-                n,
-                Mat::new(input, k).t(),
-                Mat::new(d, n),
-                1.0,
-                1.0,
-            );
-            let w = &params[l.weight..l.weight + k * n];
+            if n == 1 {
+                let dw = &mut grads[l.weight..l.weight + k];
+                if fresh {
+                    dw.fill(0.0);
+                }
+                kernels::add_weighted_rows(d, input, dw);
+            } else {
+                let (input, d) = (Mat::new(input, k).t(), Mat::new(d, n));
+                matmul((k, rows, n), grads, l.weight, n, input, d, 1.0, keep);
+            }
             let down = match (i, dx.as_deref_mut()) {
                 (0, None) => return,
                 (0, Some(dx)) => dx,
                 _ => &mut below[..rows * k],
             };
-            matmul((rows, n, k), down, 0, k, Mat::new(d, n), Mat::new(w, n).t(), 1.0, 0.0);
+            l.pass_down(params, d, down);
             std::mem::swap(above, below);
         }
     }
@@ -304,9 +328,7 @@ impl Mlp {
                     );
                 }
             }
-            let w = &params[l.weight..l.weight + k * n];
-            let down = if i == 0 { &mut *dx } else { &mut below[..rows * k] };
-            matmul((rows, n, k), down, 0, k, Mat::new(d, n), Mat::new(w, n).t(), 1.0, 0.0);
+            l.pass_down(params, d, if i == 0 { &mut *dx } else { &mut below[..rows * k] });
             std::mem::swap(above, below);
         }
     }

@@ -426,15 +426,15 @@ fn actor_shard(
 ) {
     let (dim, actions) = (actor.inputs(), actor.outputs());
     let (weights, log_std) = params.split_at(actor.len());
-    work.grads.fill(0.0);
     work.losses = ActorLosses::default();
     let (d_weights, d_log_std) = work.grads.split_at_mut(actor.len());
+    d_log_std.fill(0.0);
     let inverse_var: Vec<f32> = log_std.iter().map(|s| (-2.0 * s).exp()).collect();
     // Parts of the divergence that depend on no observation.
     let spread = |j: usize| (log_std[j] - r.log_std[j], (2.0 * r.log_std[j]).exp());
     let spread: Vec<(f32, f32)> = (0..actions).map(spread).collect();
     let clip = cfg.clip as f32;
-    for piece in rows.chunks(PIECE) {
+    for (p, piece) in rows.chunks(PIECE).enumerate() {
         gather(&r.obs, dim, piece, &mut work.obs);
         let obs = &work.obs[..piece.len() * dim];
         let means = actor.forward(weights, obs, &mut work.tape);
@@ -473,7 +473,7 @@ fn actor_shard(
             losses.kl += f64::from(kl);
             losses.clipped += if inside { 0.0 } else { 1.0 };
         }
-        actor.backward(weights, obs, d_mean, &mut work.tape, d_weights, None);
+        actor.backward(weights, obs, d_mean, &mut work.tape, d_weights, p == 0, None);
     }
 }
 
@@ -488,10 +488,9 @@ fn critic_shard(
     work: &mut CriticWork,
 ) {
     let dim = critic.inputs();
-    work.grads.fill(0.0);
     work.loss = 0.0;
     let (clip, weight) = (cfg.clip as f32, cfg.value_coef as f32 / n);
-    for piece in rows.chunks(PIECE) {
+    for (p, piece) in rows.chunks(PIECE).enumerate() {
         gather(&r.obs, dim, piece, &mut work.obs);
         let obs = &work.obs[..piece.len() * dim];
         let values = critic.forward(params, obs, &mut work.tape);
@@ -507,7 +506,7 @@ fn critic_shard(
             let error = if cfg.clip_value { plain.max(limited) } else { plain };
             work.loss += 0.5 * f64::from(error);
         }
-        critic.backward(params, obs, d_value, &mut work.tape, &mut work.grads, None);
+        critic.backward(params, obs, d_value, &mut work.tape, &mut work.grads, p == 0, None);
     }
 }
 

@@ -356,7 +356,6 @@ impl Sac {
             self.replay.gather(&drawn[range.clone()], &mut w.batch);
             self.normalize(&mut w.batch.obs);
             self.normalize(&mut w.batch.next_obs);
-            w.critic.grads.fill(0.0);
             w.sums = Sums::default();
             for piece in pieces(range.len()) {
                 let (from, rows) = (piece.start, piece.len());
@@ -380,7 +379,8 @@ impl Sac {
                 let obs = rows_of(&w.batch.obs, self.actor.inputs(), &piece);
                 join(obs, &w.batch.actions[from * n..], n, rows, &mut w.critic.x);
                 self.critics.values(&self.critics.params, rows, &every, &mut w.critic);
-                let (loss, values) = self.critics.learn(&w.wanted[..rows], weight, &mut w.critic);
+                let (loss, values) =
+                    self.critics.learn(&w.wanted[..rows], weight, from == 0, &mut w.critic);
                 w.sums.critic_loss += loss;
                 w.sums.values += values;
             }
@@ -419,7 +419,6 @@ impl Sac {
         team.run(self.work.len(), &|s| {
             let range = self.shard(s);
             let w = &mut *lock(&self.work[s]);
-            w.grads.fill(0.0);
             w.sums = Sums::default();
             for piece in pieces(range.len()) {
                 let (from, rows) = (piece.start, piece.len());
@@ -460,7 +459,16 @@ impl Sac {
                     }
                 }
                 let d_out = &w.d_out[..rows * 2 * n];
-                self.actor.backward(&self.params, obs, d_out, &mut w.tape, &mut w.grads, None);
+                let fresh = piece.start == 0;
+                self.actor.backward(
+                    &self.params,
+                    obs,
+                    d_out,
+                    &mut w.tape,
+                    &mut w.grads,
+                    fresh,
+                    None,
+                );
             }
         });
         let shards: Vec<_> = self.work.iter().map(lock).collect();

@@ -327,7 +327,6 @@ impl Td3 {
             let range = self.shard(s);
             let w = &mut *lock(&self.work[s]);
             self.replay.gather(&drawn[range.clone()], &mut w.batch);
-            w.critic.grads.fill(0.0);
             w.sums = (0.0, 0.0);
             for piece in pieces(range.len()) {
                 let (from, rows) = (piece.start, piece.len());
@@ -349,7 +348,8 @@ impl Td3 {
                 let obs = rows_of(&w.batch.obs, self.actor.inputs(), &piece);
                 join(obs, &w.batch.actions[from * n..], n, rows, &mut w.critic.x);
                 self.critics.values(&self.critics.params, rows, &every, &mut w.critic);
-                let (loss, values) = self.critics.learn(&w.wanted[..rows], weight, &mut w.critic);
+                let (loss, values) =
+                    self.critics.learn(&w.wanted[..rows], weight, from == 0, &mut w.critic);
                 w.sums.0 += loss;
                 w.sums.1 += values;
             }
@@ -378,7 +378,6 @@ impl Td3 {
         team.run(self.work.len(), &|s| {
             let range = self.shard(s);
             let w = &mut *lock(&self.work[s]);
-            w.grads.fill(0.0);
             w.sums = (0.0, 0.0);
             for piece in pieces(range.len()) {
                 let rows = piece.len();
@@ -402,7 +401,16 @@ impl Td3 {
                     }
                 }
                 let d_out = &w.d_out[..rows * n];
-                self.actor.backward(&self.params, obs, d_out, &mut w.tape, &mut w.grads, None);
+                let fresh = piece.start == 0;
+                self.actor.backward(
+                    &self.params,
+                    obs,
+                    d_out,
+                    &mut w.tape,
+                    &mut w.grads,
+                    fresh,
+                    None,
+                );
             }
         });
         let shards: Vec<_> = self.work.iter().map(lock).collect();

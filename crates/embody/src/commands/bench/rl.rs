@@ -26,6 +26,8 @@ const SCRIPT: &str = include_str!("rl_peers.py");
 /// A measured rate: the median of some stretches.
 #[derive(Debug, Serialize)]
 pub struct Row {
+    /// Whose: `ppo`, `ppo-torch`, `sac`, `sac-ceiling`, `sac-sb3` or `sac-sbx`.
+    name: &'static str,
     what: &'static str,
     threads: usize,
     per_second: f64,
@@ -34,7 +36,7 @@ pub struct Row {
 
 impl std::fmt::Display for Row {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { what, threads, per_second, unit } = self;
+        let Self { what, threads, per_second, unit, .. } = self;
         write!(f, "{what:<58} {threads} threads {per_second:10.1} {unit}/s")
     }
 }
@@ -76,17 +78,17 @@ pub fn run(app: &App<'_>, peers: bool, samples: usize, seconds: f64) -> Result<V
     }
     app.task.end("bench");
     let rows = [
-        ("PPO, CleanRL's settings, HalfCheetah-v5, learning included", ppo, "steps"),
-        ("the same algorithm in PyTorch", clean, "steps"),
-        ("SAC, batch 256, networks 256 x 2", updates, "updates"),
-        ("its matrix products alone, at the rate of large ones", ceiling, "updates"),
-        ("the same update in Stable-Baselines3", sb3, "updates"),
-        ("the same update in SBX", sbx, "updates"),
+        ("ppo", "PPO, CleanRL's settings, HalfCheetah-v5, learning included", ppo, "steps"),
+        ("ppo-torch", "the same algorithm in PyTorch", clean, "steps"),
+        ("sac", "SAC, batch 256, networks 256 x 2", updates, "updates"),
+        ("sac-ceiling", "its matrix products alone, at the rate of large ones", ceiling, "updates"),
+        ("sac-sb3", "the same update in Stable-Baselines3", sb3, "updates"),
+        ("sac-sbx", "the same update in SBX", sbx, "updates"),
     ];
-    let row = |(what, mut rates, unit): (_, Vec<f64>, _)| {
+    let row = |(name, what, mut rates, unit): (_, _, Vec<f64>, _)| {
         rates.sort_by(f64::total_cmp);
         let per_second = *rates.get(rates.len() / 2)?;
-        Some(Row { what, threads, per_second, unit })
+        Some(Row { name, what, threads, per_second, unit })
     };
     Ok(rows.into_iter().filter_map(row).collect())
 }

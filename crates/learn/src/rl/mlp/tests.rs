@@ -68,20 +68,29 @@ fn reference(
 
 #[test]
 fn values_and_gradients_match_burns() {
+    matches_burn(3);
+    matches_burn(1);
+}
+
+fn matches_burn(outputs: usize) {
     let mut rng = stream(1, "test", 0);
     for act in [Nonlinearity::Tanh, Nonlinearity::Relu, Nonlinearity::Elu, Nonlinearity::Silu] {
         for layer_norm in [false, true] {
-            let net = Mlp::new(&[5, 70, 19, 3], act, layer_norm);
+            let net = Mlp::new(&[5, 70, 19, outputs], act, layer_norm);
             let mut params = vec![0.0; net.len()];
             net.init(&mut params, Init::Uniform, &mut rng);
             let rows = 37;
-            let (mut x, mut d) = (vec![0.0; rows * 5], vec![0.0; rows * 3]);
+            let (mut x, mut d) = (vec![0.0; rows * 5], vec![0.0; rows * outputs]);
             normals(&mut rng, &mut x);
             normals(&mut rng, &mut d);
             let mut tape = net.tape();
             let ours = net.forward(&params, &x, &mut tape).to_vec();
-            let (mut grads, mut dx) = (vec![0.0; net.len()], vec![0.0; rows * 5]);
-            net.backward(&params, &x, &d, &mut tape, &mut grads, Some(&mut dx));
+            let (mut grads, mut dx) = (vec![9.0; net.len()], vec![0.0; rows * 5]);
+            net.backward(&params, &x, &d, &mut tape, &mut grads, true, Some(&mut dx));
+            let mut twice = grads.clone();
+            net.backward(&params, &x, &d, &mut tape, &mut twice, false, None);
+            let half: Vec<f32> = twice.iter().map(|g| 0.5 * g).collect();
+            assert_close("added", &half, &grads);
             let mut dx_alone = vec![0.0; rows * 5];
             net.backward_input(&params, rows, &d, &mut tape, &mut dx_alone);
             assert_eq!(dx, dx_alone);
@@ -90,7 +99,7 @@ fn values_and_gradients_match_burns() {
             let input = tensor(&x, [rows, 5]);
             let (leaves, theirs) = reference(&net, &params, input.clone(), act);
             assert_close(&what, &ours, &values(&theirs));
-            let back = (theirs * tensor(&d, [rows, 3]).detach()).sum().backward();
+            let back = (theirs * tensor(&d, [rows, outputs]).detach()).sum().backward();
             let gradient = |t: &Tensor<2>| values(&t.grad(&back).expect("a leaf"));
             let of_params: Vec<f32> = leaves.iter().flat_map(gradient).collect();
             assert_close(&format!("{what}, parameters"), &grads, &of_params);
@@ -98,7 +107,11 @@ fn values_and_gradients_match_burns() {
             // A row by itself.
             for row in [0, 36] {
                 let alone = net.row(&params, &x[row * 5..(row + 1) * 5], &mut tape).to_vec();
-                assert_close(&format!("{what}, one row"), &alone, &ours[row * 3..(row + 1) * 3]);
+                assert_close(
+                    &format!("{what}, one row"),
+                    &alone,
+                    &ours[row * outputs..(row + 1) * outputs],
+                );
             }
         }
     }
