@@ -47,12 +47,19 @@ pub fn gymnasium() -> Result<PathBuf> {
     }
 }
 
-/// The oracle of PushT; `EMBODY_SIM_PYTHON` names a ready environment.
-pub fn pusht() -> Result<PathBuf> {
-    match std::env::var_os("EMBODY_SIM_PYTHON") {
-        Some(python) => Ok(python.into()),
-        None => python_with(&["gym-pusht==0.1.8", "gymnasium==1.4.*", "pymunk==6.*"], 10),
+/// The oracles of manipulation, gym-pusht and gym-aloha; `EMBODY_SIM_PYTHON` names a ready
+/// environment.
+pub fn manipulation() -> Result<PathBuf> {
+    if let Some(python) = std::env::var_os("EMBODY_SIM_PYTHON") {
+        return Ok(python.into());
     }
+    let packages = ["gym-pusht==0.1.8", "pymunk==6.*", "mujoco==3.17.*", "dm_control==1.0.50"];
+    let python = python_with(&packages, 10)?;
+    // It asks for an older MuJoCo than it needs.
+    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"];
+    let mut install = Command::new(&python);
+    sh::attempt("pip install gym-aloha", install.args(pip).arg("gym-aloha==0.1.5"))?;
+    Ok(python)
 }
 
 /// The oldest Python that is new enough, on the path or among pyenv's.

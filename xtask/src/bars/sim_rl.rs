@@ -44,6 +44,22 @@ const LEARNING: [(&str, &str, f64, &str, &str); 4] = [
 ];
 const SAC: &str = "SAC's updates, batch 256, 256 × 2";
 
+/// What is compared with a package, by which test, what that imports, and what is asked for.
+const MANIPULATION: [(&str, &str, &[&str], &str); 2] = [
+    (
+        "PushT",
+        "pusht_agrees_with_the_package",
+        &["gym_pusht", "pymunk"],
+        "12,040 steps: places and rewards within 1e-9, ends equal",
+    ),
+    (
+        "ALOHA transfer-cube and insertion",
+        "aloha_agrees_with_the_package",
+        &["gym_aloha", "dm_control"],
+        "3 × 400 steps of each: positions, velocities, rewards to the bit",
+    ),
+];
+
 /// Episodes out of a hundred in which a scripted expert has to succeed.
 const EXPERTS: u64 = 95;
 /// Sides of square pictures, and the least multiples of MuJoCo's renderer on the processor.
@@ -120,16 +136,16 @@ fn semantics(bench: &mut Bench<'_>) -> Result<()> {
     let required =
         "2,000 steps of each task: observations to the bit, rewards to 1e-12, ends equal";
     bench.row("tasks of Gymnasium", seen.0, required, seen.1).peer = Some(version(python)?);
-    let python = peers::pusht()?;
+    let python = peers::manipulation()?;
     let python = python.to_str().ok_or_else(|| Fail::new("the Python's path is not UTF-8"))?;
-    // Without the package the test would say that it is skipped, and pass.
-    let ask = "import gym_pusht; from importlib.metadata import version as v; \
-               print('gym-pusht', v('gym-pusht') + ', pymunk', v('pymunk'))";
-    let peer = sh::capture(Command::new(python).args(["-c", ask]))?.trim().to_owned();
-    let seen =
-        tests(bench, "test(pusht_agrees_with_the_package)", &[("EMBODY_SIM_PYTHON", python)])?;
-    let required = "12,000 steps: places within 1e-9 of a pixel, rewards 1e-9, ends equal";
-    bench.row("PushT", seen.0, required, seen.1).peer = Some(peer);
+    for (name, test, packages, required) in MANIPULATION {
+        // Without the packages the test would say that it is skipped, and pass.
+        let ask = "import sys, importlib.metadata as m\n\
+                   for p in sys.argv[1:]: __import__(p); print(p, m.version(p), end=' ')";
+        let peer = sh::capture(Command::new(python).args(["-c", ask]).args(packages))?;
+        let seen = tests(bench, &format!("test({test})"), &[("EMBODY_SIM_PYTHON", python)])?;
+        bench.row(name, seen.0, required, seen.1).peer = Some(peer.trim().to_owned());
+    }
     let seen = tests(bench, "package(embody_sim) & test(determinism::)", &[])?;
     bench.row("threads 1, 2, 4", seen.0, "identical trajectories", seen.1);
     Ok(())
