@@ -38,11 +38,11 @@ const LEARNING: [(&str, &str, f64, &str, &str); 4] = [
         "PPO's steps learning included, HalfCheetah-v5, CleanRL's settings",
         "ppo_continuous_action's algorithm and settings, PyTorch on 2 threads",
     ),
-    ("sac", "sac-sb3", 2.0, SAC, "Stable-Baselines3"),
-    ("sac", "sac-sbx", 1.0, SAC, "SBX"),
-    ("sac", "sac-ceiling", 0.6, SAC, "the update's matrix products alone"),
+    ("sac", "sac-sb3", 2.0, "SAC's updates beside Stable-Baselines3's", SAC),
+    ("sac", "sac-sbx", 1.0, "SAC's updates beside SBX's", SAC),
+    ("sac", "sac-ceiling", 0.6, "SAC's updates beside its matrix products alone", SAC),
 ];
-const SAC: &str = "SAC's updates, batch 256, 256 × 2";
+const SAC: &str = "batch 256, networks 256 × 2, 2 threads";
 
 /// What is compared with a package, by which test, what that imports, and what is asked for.
 const MANIPULATION: [(&str, &str, &[&str], &str); 2] = [

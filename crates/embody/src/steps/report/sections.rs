@@ -23,16 +23,21 @@ pub const SUCCESS: &str = "success rate";
 pub fn inference_headline(latency: &Latency) -> Headline {
     Headline {
         label: "inference".into(),
-        value: format!("{:.1} ms", latency.p50_ms),
-        detail: format!("batch 1, median of {}; p99 {:.1} ms", latency.n, latency.p99_ms),
+        value: short_time(latency.p50_ms),
+        detail: format!("batch 1, median of {}; p99 {}", latency.n, short_time(latency.p99_ms)),
         tone: Tone::Neutral,
     }
 }
 
 /// How long one decision takes, among a step's values.
 pub fn inference_row(latency: &Latency) -> KeyValue {
-    let Latency { p50_ms, p99_ms, n, .. } = latency;
-    KeyValue::new("inference, batch 1", format!("p50 {p50_ms:.2} ms, p99 {p99_ms:.2} ms (n = {n})"))
+    let (p50, p99) = (short_time(latency.p50_ms), short_time(latency.p99_ms));
+    KeyValue::new("inference, batch 1", format!("p50 {p50}, p99 {p99} (n = {})", latency.n))
+}
+
+/// Milliseconds; microseconds where those are few.
+fn short_time(ms: f64) -> String {
+    if ms < 0.1 { format!("{:.1} µs", ms * 1000.0) } else { format!("{ms:.1} ms") }
 }
 
 /// Makes sections.
