@@ -4,7 +4,7 @@
 //! broken off; a finished one is read again, unless the recipe or what it depends on changed.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -88,6 +88,24 @@ pub fn sac(bench: &mut Bench<'_>) -> Result<()> {
     Ok(())
 }
 
+/// What the training took in all its runs, also where this one only read its result.
+fn learning_time(out: &Path) -> Result<Duration> {
+    let steps = out.join("steps");
+    let entries = fs::read_dir(&steps).during("read folder", &steps)?;
+    let mut names = entries.filter_map(|e| Some(e.ok()?.path().join("timing.jsonl")));
+    let path = names.find(|path| path.is_file());
+    let path = path.ok_or_else(|| Fail::new(format!("{}: no timing.jsonl", steps.display())))?;
+    let text = fs::read_to_string(&path).during("read", &path)?;
+    let (mut seconds, mut before) = (0.0, 0.0);
+    for line in text.lines() {
+        let entry: Value = serde_json::from_str(line).during("read", &path)?;
+        let (step, rate) = (number(&entry, "step")?, number(&entry, "steps_per_s")?);
+        seconds += (step - before) / rate;
+        before = step;
+    }
+    Ok(Duration::from_secs_f64(seconds))
+}
+
 /// A quadruped follows velocity commands on flat ground after at most two hours.
 pub fn walking(bench: &mut Bench<'_>) -> Result<()> {
     demo::build(bench.workspace)?;
@@ -99,8 +117,7 @@ pub fn walking(bench: &mut Bench<'_>) -> Result<()> {
         value.ok_or_else(|| Fail::new(format!("{}: no {key}", out.display())))
     };
     let (successes, trials) = (count("successes")?, count("trials")?);
-    // What the training took when it ran, also where this only read its result.
-    let learned = Duration::from_secs_f64(number(&run["steps"]["learn"], "seconds")?);
+    let learned = learning_time(&out)?;
     let measured = format!(
         "{successes} of {trials} commands, after {} of learning ({} just now)",
         sh::seconds(learned),
