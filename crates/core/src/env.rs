@@ -20,6 +20,8 @@ pub struct EnvSpec {
     pub control_hz: f64,
     /// Steps after which an episode is truncated.
     pub max_episode_steps: usize,
+    /// Whether an episode can succeed; where not, it is judged by its return.
+    pub success_defined: bool,
     /// Observation features by key; images are u8 `[height, width, 3]`.
     pub observations: Features,
     /// The action: f32 `[action_dim]`.

@@ -6,13 +6,13 @@
 use std::collections::HashMap;
 
 use embody_core::{
-    Array, ArrayData, ArrayView, DataView, Policy, Result, SimulationRecord, Task, VecEnv,
+    Array, ArrayData, ArrayView, DataView, EnvSpec, Policy, Result, SimulationRecord, Task, VecEnv,
 };
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::statistics::{Z95, mcnemar_exact, wilson};
+use crate::statistics::{Z95, bootstrap_ratio, mcnemar_exact, wilson};
 
 /// What to evaluate on.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -70,6 +70,8 @@ pub struct EvalResult {
     pub policy: String,
     /// One row per seed, in the order of the list.
     pub episodes: Vec<EpisodeRow>,
+    /// Whether the task says what success is; where not, the next four say nothing.
+    pub success_defined: bool,
     /// Episodes that achieved the task.
     pub successes: u64,
     /// Episodes.
@@ -82,6 +84,8 @@ pub struct EvalResult {
     pub mean_steps: f64,
     /// Mean sum of rewards.
     pub mean_reward: f64,
+    /// 95 % interval of that mean (bootstrap over episodes).
+    pub return_interval: (f64, f64),
     /// Episodes in which physics diverged.
     pub diverged: u64,
 }
@@ -103,6 +107,20 @@ pub struct PairedComparison {
     pub difference: f64,
     /// Two-sided exact McNemar p-value.
     pub p_value: f64,
+    /// Mean return of the first minus that of the second, on those seeds.
+    pub return_difference: f64,
+    /// 95 % interval of that mean (bootstrap over seeds).
+    pub return_interval: (f64, f64),
+}
+
+/// Stream of the bootstraps here: they are part of results, which are the same every time.
+const BOOTSTRAP_SEED: u64 = 0;
+
+/// Mean, and its 95 % interval by bootstrap.
+fn mean_of(values: &[f64]) -> (f64, (f64, f64)) {
+    let groups: Vec<(f64, f64)> = values.iter().map(|v| (*v, 1.0)).collect();
+    let mean = values.iter().sum::<f64>() / values.len().max(1) as f64;
+    (mean, bootstrap_ratio(&groups, BOOTSTRAP_SEED))
 }
 
 struct Slot {
@@ -200,40 +218,56 @@ pub fn evaluate(
                 simulation,
             })?;
         }
-        task.advance("evaluate", done as u64, &format!("{successes} of {done} achieved"))?;
+        let so_far = if env.spec().success_defined {
+            format!("{successes} of {done} achieved")
+        } else {
+            let sum: f64 = rows.iter().flatten().map(|row| row.total_reward).sum();
+            format!("mean return {:.1}", sum / done.max(1) as f64)
+        };
+        task.advance("evaluate", done as u64, &so_far)?;
     }
     task.end("evaluate");
-    let spec = env.spec();
-    let (id, version) = (spec.id.clone(), spec.version);
     let rows: Vec<EpisodeRow> = rows.into_iter().flatten().collect();
     let diverged = env.diverged() - diverged_before;
-    Ok(EvalResult::new(id, version, policy.spec().kind.clone(), rows, diverged))
+    Ok(EvalResult::new(env.spec(), policy.spec().kind.clone(), rows, diverged))
 }
 
 impl EvalResult {
     /// Sums up rows.
-    pub fn new(
-        env: String,
-        env_version: u32,
-        policy: String,
-        episodes: Vec<EpisodeRow>,
-        diverged: u64,
-    ) -> Self {
+    pub fn new(env: &EnvSpec, policy: String, episodes: Vec<EpisodeRow>, diverged: u64) -> Self {
         let trials = episodes.len() as u64;
         let successes = episodes.iter().filter(|e| e.success).count() as u64;
         let n = episodes.len().max(1) as f64;
+        let returns: Vec<f64> = episodes.iter().map(|e| e.total_reward).collect();
+        let (mean_reward, return_interval) = mean_of(&returns);
         Self {
-            env,
-            env_version,
+            env: env.id.clone(),
+            env_version: env.version,
             policy,
+            success_defined: env.success_defined,
             successes,
             trials,
             success_rate: successes as f64 / n,
             interval: wilson(successes, trials, Z95),
             mean_steps: episodes.iter().map(|e| e.steps as f64).sum::<f64>() / n,
-            mean_reward: episodes.iter().map(|e| e.total_reward).sum::<f64>() / n,
+            mean_reward,
+            return_interval,
             episodes,
             diverged,
+        }
+    }
+
+    /// In a sentence: successes where the task defines them, else the return.
+    pub fn verdict(&self) -> String {
+        let Self { successes, trials, interval, return_interval: (low, high), .. } = self;
+        if self.success_defined {
+            let (low, high) = (interval.0 * 100.0, interval.1 * 100.0);
+            format!("{successes} of {trials} episodes succeed, 95 % interval {low:.1}-{high:.1} %")
+        } else {
+            let mean = self.mean_reward;
+            format!(
+                "mean return {mean:.1} of {trials} episodes, 95 % interval {low:.1} to {high:.1}"
+            )
         }
     }
 }
@@ -243,7 +277,7 @@ impl EvalResult {
 /// # Errors
 /// When they are not of the same environment and version, share no seed, or one ran a seed twice.
 pub fn compare(first: &EvalResult, second: &EvalResult) -> Result<PairedComparison> {
-    let by_seed: HashMap<u64, bool> = second.episodes.iter().map(|e| (e.seed, e.success)).collect();
+    let by_seed: HashMap<u64, &EpisodeRow> = second.episodes.iter().map(|e| (e.seed, e)).collect();
     let pairs = first.episodes.iter().filter(|e| by_seed.contains_key(&e.seed)).count();
     let of_first: std::collections::HashSet<u64> = first.episodes.iter().map(|e| e.seed).collect();
     let same = first.env == second.env
@@ -267,10 +301,15 @@ pub fn compare(first: &EvalResult, second: &EvalResult) -> Result<PairedComparis
         .into());
     }
     let count = |a: bool, b: bool| {
-        let hit = |e: &&EpisodeRow| e.success == a && by_seed.get(&e.seed) == Some(&b);
+        let hit = |e: &&EpisodeRow| {
+            e.success == a && by_seed.get(&e.seed).is_some_and(|other| other.success == b)
+        };
         first.episodes.iter().filter(hit).count() as u64
     };
     let (only_first, only_second) = (count(true, false), count(false, true));
+    let difference = |e: &EpisodeRow| Some(e.total_reward - by_seed.get(&e.seed)?.total_reward);
+    let differences: Vec<f64> = first.episodes.iter().filter_map(difference).collect();
+    let (return_difference, return_interval) = mean_of(&differences);
     Ok(PairedComparison {
         pairs: pairs as u64,
         both: count(true, true),
@@ -279,6 +318,8 @@ pub fn compare(first: &EvalResult, second: &EvalResult) -> Result<PairedComparis
         neither: count(false, false),
         difference: (only_first as f64 - only_second as f64) / pairs as f64,
         p_value: mcnemar_exact(only_first, only_second),
+        return_difference,
+        return_interval,
     })
 }
 

@@ -90,13 +90,7 @@ fn eval(app: &App<'_>, path: &Path, task: &str, episodes: usize, seed: u64) -> R
     if app.json {
         print_data(&json!(result).to_string());
     } else {
-        print_data(&format!(
-            "{} of {} episodes succeed, 95 % interval {:.1}-{:.1} %",
-            result.successes,
-            result.trials,
-            result.interval.0 * 100.0,
-            result.interval.1 * 100.0
-        ));
+        print_data(&result.verdict());
     }
     Ok(())
 }

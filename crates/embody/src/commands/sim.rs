@@ -213,7 +213,10 @@ fn show(app: &App<'_>, task: &str) -> Result<()> {
         "control        {} Hz, {} physics steps each, at most {} steps",
         task.control_hz, task.substeps, task.max_episode_steps
     ));
-    print_data(&format!("success        {}", task.success));
+    print_data(&format!(
+        "success        {}",
+        task.success.unwrap_or("not defined: judged by the return")
+    ));
     print_data(&format!("termination    {}", task.termination));
     print_data("\naction");
     for dim in &task.action {

@@ -76,15 +76,7 @@ pub struct Measured {
 
 impl Outcome {
     pub fn summary(&self) -> String {
-        let e = &self.evaluation;
-        format!(
-            "{} succeeds in {} of {} episodes, 95 % interval {:.1}-{:.1} %",
-            self.policy,
-            e.successes,
-            e.trials,
-            e.interval.0 * 100.0,
-            e.interval.1 * 100.0
-        )
+        format!("{}: {}", self.policy, self.evaluation.verdict())
     }
 }
 
@@ -99,7 +91,7 @@ impl StepKind for Eval {
     }
 
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn resolve(&self, step: &Step) -> Result<Value> {

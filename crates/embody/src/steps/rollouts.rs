@@ -76,6 +76,7 @@ pub struct Keeper {
     recorder: LeRobotRecorder,
     features: Features,
     task: String,
+    success_defined: bool,
     waiting: BTreeMap<usize, EpisodeRollout>,
     next: usize,
 }
@@ -107,6 +108,7 @@ impl Keeper {
             recorder: LeRobotRecorder::without_journal(target, record)?,
             features,
             task: spec.task.clone(),
+            success_defined: spec.success_defined,
             waiting: BTreeMap::new(),
             next: 0,
         })
@@ -153,7 +155,7 @@ impl Keeper {
             self.recorder.add_frame(&values)?;
         }
         self.recorder.save_episode(EpisodeOutcome {
-            success: Some(episode.success),
+            success: self.success_defined.then_some(episode.success),
             seed: Some(episode.seed),
             total_reward: Some(episode.total_reward),
             simulation: episode.simulation.clone(),

@@ -52,7 +52,7 @@ function build() {
   $("name").textContent = task.id;
   $("about").textContent = task.summary;
   $("tasks").textContent = `${about.who} · ${number(task.control_hz)} Hz · at most ${task.max_episode_steps} steps`;
-  for (const [title, text] of [["Success", task.success], ["End", task.termination]]) $("facts").append(node("h3", title), node("p", text));
+  for (const [title, text] of [["Success", task.success || "not defined: judged by the return"], ["End", task.termination]]) $("facts").append(node("h3", title), node("p", text));
   for (const [title, terms] of [["Randomisation", task.randomization], ["Observations", task.observations]]) {
     const list = node("dl");
     terms.forEach(term => list.append(node("dt", term.name), node("dd", term.meaning)));

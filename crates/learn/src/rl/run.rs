@@ -86,8 +86,8 @@ pub struct Evaluation {
     pub deviation: f64,
     /// Mean length of an episode in steps.
     pub mean_steps: f64,
-    /// Share of episodes that achieved the task.
-    pub success_rate: f64,
+    /// Share of episodes that achieved the task, where it defines success.
+    pub success_rate: Option<f64>,
     /// Episodes.
     pub episodes: usize,
 }
@@ -102,7 +102,7 @@ impl Evaluation {
             mean_return: mean,
             deviation: (squares / n).sqrt(),
             mean_steps: result.mean_steps,
-            success_rate: result.success_rate,
+            success_rate: result.success_defined.then_some(result.success_rate),
             episodes: result.episodes.len(),
         }
     }
@@ -242,7 +242,9 @@ pub fn train_rl(
             if let Some(e) = judged {
                 add("eval_return", e.mean_return);
                 add("eval_length", e.mean_steps);
-                add("eval_success", e.success_rate);
+                if let Some(rate) = e.success_rate {
+                    add("eval_success", rate);
+                }
             }
             row.extend(scalars.take());
             let mut line = Map::new();

@@ -33,6 +33,7 @@ impl Reach {
                 robot_type: "point".into(),
                 control_hz: 10.0,
                 max_episode_steps: 20,
+                success_defined: true,
                 observations: Features::from([
                     (STATE.to_owned(), vector.clone()),
                     (CAMERA.to_owned(), FeatureSpec::new(DType::Image, &[SIDE, SIDE, 3], &[])),

@@ -68,6 +68,7 @@ impl Pendulum {
                 robot_type: "pendulum".into(),
                 control_hz: 20.0,
                 max_episode_steps: STEPS,
+                success_defined: false,
                 observations: Features::from([(
                     "observation.state".to_owned(),
                     FeatureSpec::new(DType::Float64, &[3], &["cos", "sin", "speed"]),

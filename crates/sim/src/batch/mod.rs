@@ -640,6 +640,7 @@ fn spec(description: &TaskDescription, observations: embody_core::Features) -> E
         robot_type: description.robot_type.to_owned(),
         control_hz: description.control_hz,
         max_episode_steps: description.max_episode_steps,
+        success_defined: description.success.is_some(),
         observations,
         action: FeatureSpec::new(DType::Float32, &[names.len()], &names),
         action_low: description.action.iter().map(|d| d.low as f32).collect(),

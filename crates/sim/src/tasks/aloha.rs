@@ -108,7 +108,7 @@ pub(super) fn describe(variant: &Variant) -> TaskDescription {
         ],
         rewards: vec![Term::new("stage", variant.stages)],
         randomization: vec![variant.positions.clone()],
-        success: variant.success,
+        success: Some(variant.success),
         termination: "on success; truncated after 400 steps (8 s) as in ACT and LeRobot (gym-aloha's \
                       registration says 300)",
     }

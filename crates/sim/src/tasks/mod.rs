@@ -68,8 +68,8 @@ pub struct TaskDescription {
     pub rewards: Vec<Term>,
     /// What varies between episodes, with ranges.
     pub randomization: Vec<Term>,
-    /// When an episode counts as a success.
-    pub success: &'static str,
+    /// When an episode counts as a success; `None` where it is judged by its return alone.
+    pub success: Option<&'static str>,
     /// How an episode ends.
     pub termination: &'static str,
 }

@@ -90,7 +90,7 @@ pub(super) fn describe() -> TaskDescription {
             Term::new("block position", "x and y 100..399, whole pixels, uniform"),
             Term::new("block angle", "-π..π, uniform, about its centre of gravity"),
         ],
-        success: "the block covers more than 95 % of the goal",
+        success: Some("the block covers more than 95 % of the goal"),
         termination: "on success; truncated after 300 steps (30 s)",
     }
 }

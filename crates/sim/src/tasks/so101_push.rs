@@ -96,8 +96,10 @@ pub(super) fn describe() -> TaskDescription {
             table,
             light,
         ],
-        success: "the puck's centre is within 2.5 cm of the goal's and slower than 2 cm/s for 10 \
+        success: Some(
+            "the puck's centre is within 2.5 cm of the goal's and slower than 2 cm/s for 10 \
                   control steps (0.5 s) in a row",
+        ),
         termination: "on success; truncated after 160 steps (8 s)",
     }
 }

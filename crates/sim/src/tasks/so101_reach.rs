@@ -75,7 +75,9 @@ pub(super) fn describe() -> TaskDescription {
             table,
             light,
         ],
-        success: "the tool point is within 2 cm of the target for 10 control steps (0.5 s) in a row",
+        success: Some(
+            "the tool point is within 2 cm of the target for 10 control steps (0.5 s) in a row",
+        ),
         termination: "on success; truncated after 100 steps (5 s)",
     }
 }

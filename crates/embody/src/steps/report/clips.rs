@@ -79,6 +79,11 @@ fn clip(
         frames.push(env.render(0, camera, (size, size))?.data);
     }
     let success = env.success()[0];
+    let tone = match outcome.success {
+        None => Tone::Neutral,
+        Some(_) if success => Tone::Success,
+        Some(_) => Tone::Failure,
+    };
     if outcome.success.is_some_and(|recorded| recorded != success) {
         return Err(Error::new(format!("{place} (seed {seed}) ended otherwise when done again"))
             .with_hint("the task's behaviour changed since: run that step again with --fresh"));
@@ -88,7 +93,7 @@ fn clip(
     let poster = png(&frames[frames.len() / 2], size, size)?;
     Ok(Video {
         label: label.clone(),
-        tone: if success { Tone::Success } else { Tone::Failure },
+        tone,
         mp4: Bytes::from(mp4),
         poster: Some(Bytes::from(poster)),
         note: format!("seed {seed}, {} steps", frames.len() - 1),

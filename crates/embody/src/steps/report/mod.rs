@@ -94,7 +94,8 @@ impl StepKind for Report {
         }
         // Results first, then what they rest on.
         page.headline.sort_by_key(|h| match h.label.as_str() {
-            label if label == sections::SUCCESS || label.starts_with("error") => 0,
+            sections::SUCCESS | sections::RETURN => 0,
+            label if label.starts_with("error") => 0,
             label if label.ends_with("(baseline)") => 1,
             _ => 2,
         });

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use embody_core::Result;
 use embody_data::{Dataset, Severity as DataSeverity};
-use embody_learn::Latency;
+use embody_learn::{EvalResult, Latency, PairedComparison};
 use embody_platform::report::{
     Block, Cell, Column, Finding, Findings, Headline, IntervalRow, Intervals, KeyValue, KeyValues,
     LineStyle, Lines, Note, Report as Page, Section, Series, Severity, Table, Tone, Video, Videos,
@@ -18,6 +18,8 @@ use crate::steps::{eval, import, measured, outcome, process, record, rl, train};
 
 /// Label of the headline that matters most.
 pub const SUCCESS: &str = "success rate";
+/// The same where a task does not define success.
+pub const RETURN: &str = "return, evaluated";
 
 /// How long one decision takes, at the head of the page.
 pub fn inference_headline(latency: &Latency) -> Headline {
@@ -100,66 +102,39 @@ impl Maker<'_> {
         let times: eval::Measured = measured(&input.record)?;
         let e = &done.evaluation;
         let trained = done.policy_hash.is_some();
-        let tone = if trained { Tone::Success } else { Tone::Neutral };
-        let label =
-            if trained { SUCCESS.to_owned() } else { format!("{} (baseline)", done.policy) };
-        page.headline.push(Headline {
-            label,
-            value: percent(e.successes as f64 / e.trials.max(1) as f64),
-            detail: format!(
-                "{} of {} unseen seeds, 95 % interval {}–{}",
-                e.successes,
-                e.trials,
-                percent(e.interval.0),
-                percent(e.interval.1)
-            ),
-            tone,
-        });
+        page.headline.push(verdict(&done));
         let mut blocks = Vec::new();
         page.headline.extend(times.latency.as_ref().map(inference_headline));
         // Beside one another: every evaluation of the run that has the same task.
         let others: Vec<(&StepRecord, eval::Outcome)> = self.evaluations(&done.task)?;
         if trained || others.len() == 1 {
-            let rows = others.iter().map(|(record, other)| interval_row(record, other)).collect();
-            let title = format!("Success in {}, with 95 % Wilson intervals", done.task);
-            blocks.push(Block::Intervals(Intervals { title, rows }));
+            if e.success_defined {
+                let rows =
+                    others.iter().map(|(record, other)| interval_row(record, other)).collect();
+                let title = format!("Success in {}, with 95 % Wilson intervals", done.task);
+                blocks.push(Block::Intervals(Intervals { title, rows }));
+            }
             for (record, other) in others.iter().filter(|(r, _)| r.name != input.record.name) {
                 let paired = embody_learn::compare(e, &other.evaluation)?;
-                blocks.push(Block::Note(Note {
-                    tone: Tone::Neutral,
-                    text: format!(
-                        "On the {} seeds that both ran, `{}` succeeds where `{}` fails {} times and the other way \
-                         round {} times: exact McNemar test, p = {}.",
-                        paired.pairs,
-                        input.record.name,
-                        record.name,
-                        paired.only_first,
-                        paired.only_second,
-                        p_value(paired.p_value)
-                    ),
-                }));
+                let text = beside(e, &paired, &input.record.name, &record.name);
+                blocks.push(Block::Note(Note { tone: Tone::Neutral, text }));
             }
         }
-        let mut wanted = Vec::new();
-        for success in [true, false] {
-            let matching = e.episodes.iter().enumerate().filter(|(_, row)| row.success == success);
-            wanted.extend(matching.take(self.videos).map(|(episode, _)| Wanted {
-                episode,
-                label: format!("{} {episode}", input.record.name),
-            }));
-        }
+        let (chosen, caption) = worth_seeing(e, self.videos);
+        let wanted: Vec<Wanted> = chosen
+            .into_iter()
+            .map(|episode| Wanted { episode, label: format!("{} {episode}", input.record.name) })
+            .collect();
         let items = self.clips(&done.task, &dataset_dir(input), &wanted)?;
-        let failures = e.trials - e.successes;
-        let caption = format!(
-            "{} successes and {failures} failures in all; done again from seed and recorded actions, \
-             with the same ending",
-            e.successes
-        );
         blocks.push(videos(&caption, items));
         let mut rows = vec![
             KeyValue::new("episodes", format!("{}, one per seed, in simulation", e.trials)),
             KeyValue::new("task", format!("{} (version {})", done.task, done.env_version)),
             KeyValue::new("mean length", format!("{:.0} steps", e.mean_steps)),
+            KeyValue::new("mean return", {
+                let (low, high) = e.return_interval;
+                format!("{:.1}, 95 % interval {low:.1} to {high:.1}", e.mean_reward)
+            }),
         ];
         if let Some(hash) = &done.policy_hash {
             rows.push(KeyValue::code("policy", hash.as_str()));
@@ -169,7 +144,7 @@ impl Maker<'_> {
         page.sections.push(Section {
             title: format!("Evaluation: {}", input.record.name),
             intro: if trained {
-                "The trained policy on seeds that no demonstration had.".into()
+                "The trained policy on seeds that it did not learn from.".into()
             } else {
                 format!("`{}` on the same seeds.", done.policy)
             },
@@ -413,12 +388,76 @@ pub fn videos(caption: &str, items: Vec<Video>) -> Block {
     Block::Videos(Videos { caption: caption.into(), items })
 }
 
+/// The number that an evaluation is about: the success rate, or the return where there is none.
+fn verdict(done: &eval::Outcome) -> Headline {
+    let e = &done.evaluation;
+    let trained = done.policy_hash.is_some();
+    let tone = if trained { Tone::Success } else { Tone::Neutral };
+    let name = if e.success_defined { SUCCESS } else { RETURN };
+    let label = if trained { name.to_owned() } else { format!("{} (baseline)", done.policy) };
+    let (value, detail) = if e.success_defined {
+        let (low, high) = (percent(e.interval.0), percent(e.interval.1));
+        let of = format!("{} of {} unseen seeds", e.successes, e.trials);
+        (percent(e.success_rate), format!("{of}, 95 % interval {low}–{high}"))
+    } else {
+        let (low, high) = e.return_interval;
+        let of = format!("mean of {} unseen seeds", e.trials);
+        (format!("{:.0}", e.mean_reward), format!("{of}, 95 % interval {low:.0} to {high:.0}"))
+    };
+    Headline { label, value, detail, tone }
+}
+
+/// How an evaluation compares with another one on the same seeds.
+fn beside(e: &EvalResult, paired: &PairedComparison, name: &str, other: &str) -> String {
+    if e.success_defined {
+        format!(
+            "On the {} seeds that both ran, `{name}` succeeds where `{other}` fails {} times and the \
+             other way round {} times: exact McNemar test, p = {}.",
+            paired.pairs,
+            paired.only_first,
+            paired.only_second,
+            p_value(paired.p_value)
+        )
+    } else {
+        let (low, high) = paired.return_interval;
+        format!(
+            "On the {} seeds that both ran, the return of `{name}` is {:+.1} beside that of `{other}`, \
+             95 % interval {low:+.1} to {high:+.1}.",
+            paired.pairs, paired.return_difference
+        )
+    }
+}
+
+/// At most `most` episodes of either kind, successes before failures, or the best and the worst; and
+/// what they are.
+fn worth_seeing(e: &EvalResult, most: usize) -> (Vec<usize>, String) {
+    let again = "done again from seed and recorded actions, with the same ending";
+    let mut chosen = Vec::new();
+    if e.success_defined {
+        for success in [true, false] {
+            let of_kind = |i: &usize| e.episodes[*i].success == success;
+            chosen.extend((0..e.episodes.len()).filter(of_kind).take(most));
+        }
+        let (successes, failures) = (e.successes, e.trials - e.successes);
+        return (chosen, format!("{successes} succeeded, {failures} failed; {again}"));
+    }
+    let mut order: Vec<usize> = (0..e.episodes.len()).collect();
+    let of = |i: usize| e.episodes[i].total_reward;
+    order.sort_by(|a, b| of(*b).total_cmp(&of(*a)));
+    let worst = order.split_off(order.len().min(most));
+    let from = worst.len().saturating_sub(most);
+    chosen.extend(order.into_iter().chain(worst[from..].iter().copied()));
+    let best = chosen.first().map_or(f64::NAN, |i| of(*i));
+    let least = chosen.last().map_or(f64::NAN, |i| of(*i));
+    (chosen, format!("From the best return, {best:.1}, to the worst, {least:.1}; {again}"))
+}
+
 fn interval_row(record: &StepRecord, done: &eval::Outcome) -> IntervalRow {
     let e = &done.evaluation;
     let trained = done.policy_hash.is_some();
     IntervalRow {
         label: record.name.clone(),
-        value: e.successes as f64 / e.trials.max(1) as f64,
+        value: e.success_rate,
         low: e.interval.0,
         high: e.interval.1,
         detail: format!("{} of {}", e.successes, e.trials),

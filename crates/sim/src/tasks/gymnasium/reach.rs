@@ -61,7 +61,7 @@ impl Definition for Reacher {
                 Term::new("target", "uniform in the disc of 0.2 m"),
                 Term::new("velocities", "uniform, ±0.005 rad/s; the target is at rest"),
             ],
-            success: "not defined: judged by the return",
+            success: None,
             termination: "never; truncated after 50 steps",
         }
     }
@@ -191,7 +191,7 @@ impl Definition for Pusher {
                 Term::new("cylinder", "x -0.3..0, y -0.2..0.2 m, at least 0.17 m from the goal"),
                 Term::new("velocities", "uniform, ±0.005; the cylinder is at rest"),
             ],
-            success: "not defined: judged by the return",
+            success: None,
             termination: "never; truncated after 100 steps",
         }
     }

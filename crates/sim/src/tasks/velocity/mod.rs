@@ -193,8 +193,10 @@ impl Variant {
                 .map(|r| term(r.term.name, format!("{} /s · {}", r.weight, r.term.meaning)))
                 .collect(),
             randomization,
-            success: "not fallen for 20 s, with a mean distance between told and actual planar \
+            success: Some(
+                "not fallen for 20 s, with a mean distance between told and actual planar \
                       velocity of the base of at most 0.2 m/s",
+            ),
             termination: fixed(format!(
                 "on a fall: the base tilts by more than 60° or comes within {} m of the ground; \
                  truncated after {EPISODE_STEPS} steps (20 s)",
