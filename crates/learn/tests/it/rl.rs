@@ -5,11 +5,12 @@ use std::path::Path;
 
 use embody_core::{
     ArrayView, Autoreset, CancelToken, DataView, NoProgress, Observations, Progress, ProgressEvent,
-    Task,
+    Task, VecEnv,
 };
 use embody_learn::{
-    AlgorithmConfig, PolicyOptions, PpoConfig, RlConfig, RlOutcome, SacConfig, StdRange, Td3Config,
-    TemperatureUpdate, Truncation, evaluate, load_policy, rl_preset, rl_presets, train_rl,
+    AlgorithmConfig, EpisodeRow, EvalResult, PolicyOptions, PpoConfig, RlConfig, RlOutcome,
+    SacConfig, StdRange, Td3Config, TemperatureUpdate, Truncation, compare, evaluate, load_policy,
+    rl_preset, rl_presets, train_rl,
 };
 
 use crate::pendulum::{Pendulum, STEPS};
@@ -201,6 +202,28 @@ fn sac_and_td3_interrupted_give_the_same_weights() {
 fn sac_and_td3_are_the_same_on_any_number_of_threads() {
     threads_change_nothing(&sac(), &few(2_000));
     threads_change_nothing(&td3(), &few(2_000));
+}
+
+/// Where a task defines no success, returns are what is stated and compared, seed by seed.
+#[test]
+fn returns_stand_in_for_success() {
+    let pendulum = Pendulum::new(1, Autoreset::Disabled);
+    let judged = |returns: [f64; 4]| {
+        let row =
+            |(seed, total_reward)| EpisodeRow { seed, success: false, steps: 9, total_reward };
+        let rows = (0..).zip(returns).map(row).collect();
+        EvalResult::new(pendulum.spec(), "some".into(), rows, 0)
+    };
+    let (better, worse) = (judged([1.0, 2.0, 3.0, 4.0]), judged([-2.0, 1.0, 1.0, 0.0]));
+    assert_eq!((better.mean_reward, worse.mean_reward), (2.5, 0.0));
+    let (low, high) = better.return_interval;
+    assert!((1.0..2.5).contains(&low) && high > 2.5 && high <= 4.0);
+    let said = better.verdict();
+    assert!(said.starts_with("mean return 2.5 of 4 episodes, 95 % interval "), "{said}");
+    let paired = compare(&better, &worse).unwrap();
+    let (low, high) = paired.return_interval;
+    assert_eq!(paired.return_difference, 2.5);
+    assert!((1.0..2.5).contains(&low) && high > 2.5 && high <= 4.0);
 }
 
 #[test]

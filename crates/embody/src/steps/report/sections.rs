@@ -279,7 +279,7 @@ fn reinforced(input: &StepInput, page: &mut Page) -> Result<()> {
     let done: rl::Outcome = outcome(&input.record)?;
     if let Some(best) = done.best {
         page.headline.push(Headline {
-            label: "return".into(),
+            label: "return while learning".into(),
             value: format!("{:.0}", best.mean_return),
             detail: format!(
                 "{} on {}, without noise, deviation {:.0} over {} episodes",
