@@ -90,7 +90,7 @@ impl StepKind for Rl {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn resumable(&self) -> bool {

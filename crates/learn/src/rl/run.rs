@@ -63,7 +63,7 @@ pub struct RlOutcome {
     pub training_return: Option<f64>,
     /// Evaluation of the last policy.
     pub evaluation: Option<Evaluation>,
-    /// Evaluation of the best policy, which is the one that is kept.
+    /// Evaluation of the best policy, which is the one that is kept: by successes, then by return.
     pub best: Option<Evaluation>,
     /// Number of trained parameters.
     pub parameters: usize,
@@ -153,6 +153,17 @@ struct Progress {
     events_len: u64,
 }
 
+impl Progress {
+    /// Whether no evaluation so far was better: by successes where the task defines them, then by
+    /// return.
+    fn is_best(&self, evaluation: &Evaluation) -> bool {
+        let (Some(best), Some(bits)) = (self.best, self.best_bits) else { return true };
+        let successes =
+            |e: &Evaluation| (e.success_rate.unwrap_or(0.0) * e.episodes as f64).round() as u64;
+        (successes(evaluation), evaluation.mean_return) > (successes(&best), f64::from_bits(bits))
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 struct StateFile {
     config_hash: ContentHash,
@@ -226,8 +237,7 @@ pub fn train_rl(
             };
             if let Some(evaluation) = judged {
                 at.evaluation = Some(evaluation);
-                let best = at.best_bits.map(f64::from_bits);
-                if best.is_none_or(|best| evaluation.mean_return > best) {
+                if at.is_best(&evaluation) {
                     at.best_bits = Some(evaluation.mean_return.to_bits());
                     at.best = Some(evaluation);
                     write_policy(&out_dir.join(BEST_DIR), &agent.actor(&envs))?;
