@@ -83,17 +83,37 @@ impl RlConfig {
     }
 
     pub(crate) fn validate(&self) -> Result<(), Error> {
-        let at_least_one = [
+        at_least_one(&[
             ("steps", self.steps),
             ("num_envs", self.num_envs as u64),
             ("log_every", self.log_every),
             ("checkpoint_every", self.checkpoint_every),
-        ];
-        for (key, value) in at_least_one {
-            check(key, value, value > 0, "it must be at least 1")?;
-        }
-        Ok(())
+        ])
     }
+}
+
+/// What several algorithms ask of their settings, each with its key.
+pub(crate) fn at_least_one<N: Copy + Default + PartialOrd + ToString>(
+    settings: &[(&'static str, N)],
+) -> Result<(), Error> {
+    let holds = |n: N| n > N::default();
+    settings.iter().try_for_each(|(key, n)| check(key, *n, holds(*n), "it must be at least 1"))
+}
+
+pub(crate) fn above_zero(settings: &[(&'static str, f64)]) -> Result<(), Error> {
+    let holds = |x: f64| x > 0.0 && x.is_finite();
+    settings.iter().try_for_each(|(key, x)| check(key, x, holds(*x), "it must be above 0"))
+}
+
+pub(crate) fn not_negative(settings: &[(&'static str, f64)]) -> Result<(), Error> {
+    let holds = |x: f64| x >= 0.0 && x.is_finite();
+    settings.iter().try_for_each(|(key, x)| check(key, x, holds(*x), "it must not be negative"))
+}
+
+/// From 0 to 1, as discounts and averaging rates are.
+pub(crate) fn share(settings: &[(&'static str, f64)]) -> Result<(), Error> {
+    let holds = |x: f64| (0.0..=1.0).contains(&x);
+    settings.iter().try_for_each(|(key, x)| check(key, x, holds(*x), "it must be between 0 and 1"))
 }
 
 /// A named set of settings.

@@ -23,6 +23,7 @@ use super::policy::{ActorModel, Deviation, Squash, check_bounds};
 use super::replay::{Replay, Shard};
 use crate::act::check;
 use crate::error::Error;
+use crate::rl::config::{above_zero, at_least_one, not_negative, share};
 
 /// Settings of TD3.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -112,34 +113,23 @@ impl Td3Config {
 
     pub(crate) fn validate(&self) -> Result<(), Error> {
         let hidden = self.actor_hidden.iter().chain(&self.critic_hidden);
-        let at_least_one = [
+        at_least_one(&[
             ("buffer_size", self.buffer_size),
             ("batch_size", self.batch_size),
             ("updates_per_step", self.updates_per_step),
             ("policy_delay", self.policy_delay),
             ("critics", self.critics),
             ("actor_hidden", hidden.copied().min().unwrap_or(1)),
-        ];
-        for (key, value) in at_least_one {
-            check(key, value, value > 0, "it must be at least 1")?;
-        }
+        ])?;
         let most = u32::MAX as usize;
         check("buffer_size", self.buffer_size, self.buffer_size < most, "it must be below 2^32")?;
-        for (key, value) in [("actor_lr", self.actor_lr), ("critic_lr", self.critic_lr)] {
-            check(key, value, value > 0.0 && value.is_finite(), "it must be above 0")?;
-        }
-        for (key, value) in [("gamma", self.gamma), ("tau", self.tau)] {
-            check(key, value, (0.0..=1.0).contains(&value), "it must be between 0 and 1")?;
-        }
-        let noises = [
+        above_zero(&[("actor_lr", self.actor_lr), ("critic_lr", self.critic_lr)])?;
+        share(&[("gamma", self.gamma), ("tau", self.tau)])?;
+        not_negative(&[
             ("exploration_noise", self.exploration_noise),
             ("target_noise", self.target_noise),
             ("target_noise_clip", self.target_noise_clip),
-        ];
-        for (key, value) in noises {
-            check(key, value, value >= 0.0 && value.is_finite(), "it must not be negative")?;
-        }
-        Ok(())
+        ])
     }
 }
 

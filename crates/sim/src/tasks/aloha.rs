@@ -10,13 +10,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use embody_core::{ContentHash, DType, FeatureSpec, hash_bytes, hash_tree};
+use embody_core::{ContentHash, hash_bytes, hash_tree};
 use mujoco_rs::prelude::{MjModel, MjtObjBase};
 use rand_chacha::ChaCha8Rng;
 
 use super::{
-    Camera, Dimension, Memory, Moment, ObservationTerm, Observe, Surfaces, Task, TaskDescription,
-    Term,
+    Camera, Dimension, Memory, Moment, ObservationTerm, Surfaces, Task, TaskDescription, Term,
 };
 use crate::SimError;
 use crate::ik::Chain;
@@ -183,34 +182,20 @@ impl Task for Aloha {
 
     fn observations(&self) -> Vec<ObservationTerm> {
         vec![
-            ObservationTerm {
-                key: "observation.state",
-                spec: FeatureSpec::new(DType::Float32, &[14], &DIMENSIONS.map(|d| d.0)),
-                privileged: false,
-                observe: Observe::F32(Box::new(|now, out| {
-                    let arms = now.data.qpos()[..ARMS].chunks_exact(PER_ARM);
-                    for (joints, out) in arms.zip(out.chunks_exact_mut(7)) {
-                        for (out, joint) in out.iter_mut().zip(&joints[..6]) {
-                            *out = *joint as f32;
-                        }
-                        out[6] = ((joints[6] - CLOSED_M) / (OPEN_M - CLOSED_M)) as f32;
+            ObservationTerm::state(&DIMENSIONS.map(|d| d.0), |now, out| {
+                let arms = now.data.qpos()[..ARMS].chunks_exact(PER_ARM);
+                for (joints, out) in arms.zip(out.chunks_exact_mut(7)) {
+                    for (out, joint) in out.iter_mut().zip(&joints[..6]) {
+                        *out = *joint as f32;
                     }
-                })),
-            },
-            ObservationTerm {
-                key: "observation.environment_state",
-                spec: FeatureSpec::new(
-                    DType::Float32,
-                    &[self.variant.poses.len()],
-                    self.variant.poses,
-                ),
-                privileged: true,
-                observe: Observe::F32(Box::new(|now, out| {
-                    for (out, value) in out.iter_mut().zip(&now.data.qpos()[ARMS..]) {
-                        *out = *value as f32;
-                    }
-                })),
-            },
+                    out[6] = ((joints[6] - CLOSED_M) / (OPEN_M - CLOSED_M)) as f32;
+                }
+            }),
+            ObservationTerm::environment_state(self.variant.poses, |now, out| {
+                for (out, value) in out.iter_mut().zip(&now.data.qpos()[ARMS..]) {
+                    *out = *value as f32;
+                }
+            }),
         ]
     }
 

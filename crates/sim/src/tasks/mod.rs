@@ -20,7 +20,7 @@ use std::borrow::Cow;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use embody_core::{ContentHash, FeatureSpec};
+use embody_core::{ContentHash, DType, FeatureSpec};
 use mujoco_rs::prelude::MjModel;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -177,6 +177,30 @@ pub(crate) struct ObservationTerm {
     /// Only given on request.
     pub privileged: bool,
     pub observe: Observe,
+}
+
+impl ObservationTerm {
+    /// `observation.state`: what the robot knows of itself, float32, a value per name.
+    pub fn state(
+        names: &[&str],
+        observe: impl Fn(&Moment<'_>, &mut [f32]) + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            key: "observation.state",
+            spec: FeatureSpec::new(DType::Float32, &[names.len()], names),
+            privileged: false,
+            observe: Observe::F32(Box::new(observe)),
+        }
+    }
+
+    /// `observation.environment_state`: where things truly are, privileged.
+    pub fn environment_state(
+        names: &[&str],
+        observe: impl Fn(&Moment<'_>, &mut [f32]) + Send + Sync + 'static,
+    ) -> Self {
+        let key = "observation.environment_state";
+        Self { key, privileged: true, ..Self::state(names, observe) }
+    }
 }
 
 /// A camera of the scene.

@@ -194,27 +194,17 @@ impl Task for PushT {
             (0..8).flat_map(|i| ["x", "y"].map(|axis| format!("corner_{i}.{axis}"))).collect();
         let corners: Vec<&str> = corners.iter().map(String::as_str).collect();
         vec![
-            ObservationTerm {
-                key: "observation.state",
-                spec: FeatureSpec::new(DType::Float32, &[2], &["motor_0", "motor_1"]),
-                privileged: false,
-                observe: Observe::F32(Box::new(|now, out| {
-                    let Vect { x, y } = in_space(now).body(AGENT).position;
+            ObservationTerm::state(&["motor_0", "motor_1"], |now, out| {
+                let Vect { x, y } = in_space(now).body(AGENT).position;
+                out.copy_from_slice(&[x as f32, y as f32]);
+            }),
+            ObservationTerm::environment_state(&corners, |now, out| {
+                let block = in_space(now).body(BLOCK);
+                for (out, corner) in out.chunks_exact_mut(2).zip(BAR.iter().chain(&STEM)) {
+                    let Vect { x, y } = block.to_world(*corner);
                     out.copy_from_slice(&[x as f32, y as f32]);
-                })),
-            },
-            ObservationTerm {
-                key: "observation.environment_state",
-                spec: FeatureSpec::new(DType::Float32, &[16], &corners),
-                privileged: true,
-                observe: Observe::F32(Box::new(|now, out| {
-                    let block = in_space(now).body(BLOCK);
-                    for (out, corner) in out.chunks_exact_mut(2).zip(BAR.iter().chain(&STEM)) {
-                        let Vect { x, y } = block.to_world(*corner);
-                        out.copy_from_slice(&[x as f32, y as f32]);
-                    }
-                })),
-            },
+                }
+            }),
             ObservationTerm {
                 key: "observation.full_state",
                 spec: FeatureSpec::new(

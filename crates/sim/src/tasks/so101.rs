@@ -10,12 +10,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use embody_core::{ContentHash, DType, FeatureSpec, hash_bytes, hash_tree};
+use embody_core::{ContentHash, hash_bytes, hash_tree};
 use mujoco_rs::prelude::{MjModel, MjtObjBase};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
-use super::{Camera, Dimension, Memory, ObservationTerm, Observe, Surfaces, Term};
+use super::{Camera, Dimension, Memory, ObservationTerm, Surfaces, Term};
 use crate::SimError;
 use crate::ik::Chain;
 use crate::mj::{self, Data};
@@ -145,14 +145,9 @@ impl Table {
     /// `observation.state`.
     pub fn state(&self) -> ObservationTerm {
         let joints = self.joints;
-        ObservationTerm {
-            key: "observation.state",
-            spec: FeatureSpec::new(DType::Float32, &[6], &JOINTS.map(|j| j.1)),
-            privileged: false,
-            observe: Observe::F32(Box::new(move |now, out| {
-                to_units(&joints.map(|address| now.data.qpos()[address]), out);
-            })),
-        }
+        ObservationTerm::state(&JOINTS.map(|j| j.1), move |now, out| {
+            to_units(&joints.map(|address| now.data.qpos()[address]), out);
+        })
     }
 
     /// Puts the arm near its home pose.

@@ -10,7 +10,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use embody_core::{ContentHash, DType, FeatureSpec};
+use embody_core::ContentHash;
 use mujoco_rs::prelude::{MjModel, MjtObjBase};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
@@ -20,7 +20,7 @@ use super::so101::{
     to_joint_positions, to_units,
 };
 use super::{
-    Camera, Manipulation, Memory, Moment, ObservationTerm, Observe, Subtask, Surfaces, Task,
+    Camera, Manipulation, Memory, Moment, ObservationTerm, Subtask, Surfaces, Task,
     TaskDescription, Term,
 };
 use crate::SimError;
@@ -177,19 +177,13 @@ impl Task for PickLift {
         let cube = self.cube_body;
         vec![
             self.table.state(),
-            ObservationTerm {
-                key: "observation.environment_state",
-                spec: FeatureSpec::new(
-                    DType::Float32,
-                    &[4],
-                    &["cube.x", "cube.y", "cube.z", "cube.turn"],
-                ),
-                privileged: true,
-                observe: Observe::F32(Box::new(move |now, out| {
+            ObservationTerm::environment_state(
+                &["cube.x", "cube.y", "cube.z", "cube.turn"],
+                move |now, out| {
                     out[..3].copy_from_slice(&now.data.xpos()[cube].map(|x| x as f32));
                     out[3] = turn(&now.data.xmat()[cube]) as f32;
-                })),
-            },
+                },
+            ),
         ]
     }
 

@@ -10,15 +10,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use embody_core::{ContentHash, DType, FeatureSpec};
+use embody_core::ContentHash;
 use mujoco_rs::prelude::{MjModel, MjtObjBase};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
 use super::so101::{self, Added, CONTROL_HZ, SUBSTEPS, Table, distance};
-use super::{
-    Camera, Memory, Moment, ObservationTerm, Observe, Surfaces, Task, TaskDescription, Term,
-};
+use super::{Camera, Memory, Moment, ObservationTerm, Surfaces, Task, TaskDescription, Term};
 use crate::SimError;
 use crate::mj::Data;
 use crate::raster::Look;
@@ -159,21 +157,15 @@ impl Task for Push {
         let (puck, goal) = (self.puck_body, self.goal_body);
         vec![
             self.table.state(),
-            ObservationTerm {
-                key: "observation.environment_state",
-                spec: FeatureSpec::new(
-                    DType::Float32,
-                    &[4],
-                    &["puck.x", "puck.y", "goal.x", "goal.y"],
-                ),
-                privileged: true,
-                observe: Observe::F32(Box::new(move |now, out| {
+            ObservationTerm::environment_state(
+                &["puck.x", "puck.y", "goal.x", "goal.y"],
+                move |now, out| {
                     for (out, body) in out.chunks_exact_mut(2).zip([puck, goal]) {
                         let [x, y, _] = now.data.xpos()[body];
                         out.copy_from_slice(&[x as f32, y as f32]);
                     }
-                })),
-            },
+                },
+            ),
         ]
     }
 

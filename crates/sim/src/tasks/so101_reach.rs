@@ -9,15 +9,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use embody_core::{ContentHash, DType, FeatureSpec};
+use embody_core::ContentHash;
 use mujoco_rs::prelude::{MjModel, MjtObjBase};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
 use super::so101::{self, Added, CONTROL_HZ, SUBSTEPS, Table, distance};
-use super::{
-    Camera, Memory, Moment, ObservationTerm, Observe, Surfaces, Task, TaskDescription, Term,
-};
+use super::{Camera, Memory, Moment, ObservationTerm, Surfaces, Task, TaskDescription, Term};
 use crate::SimError;
 use crate::mj::Data;
 use crate::raster::Look;
@@ -127,14 +125,12 @@ impl Task for Reach {
         let target = self.target_body;
         vec![
             self.table.state(),
-            ObservationTerm {
-                key: "observation.environment_state",
-                spec: FeatureSpec::new(DType::Float32, &[3], &["target.x", "target.y", "target.z"]),
-                privileged: true,
-                observe: Observe::F32(Box::new(move |now, out| {
+            ObservationTerm::environment_state(
+                &["target.x", "target.y", "target.z"],
+                move |now, out| {
                     out.copy_from_slice(&now.data.xpos()[target].map(|x| x as f32));
-                })),
-            },
+                },
+            ),
         ]
     }
 

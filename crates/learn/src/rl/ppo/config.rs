@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::act::check;
 use crate::error::Error;
+use crate::rl::config::{above_zero, at_least_one, not_negative, share};
 use crate::rl::kernels::Nonlinearity;
 use crate::rl::normalize::Normalization;
 
@@ -187,20 +188,17 @@ impl PpoConfig {
     }
 
     pub(crate) fn validate(&self, num_envs: usize) -> Result<(), Error> {
-        let at_least_one = [
+        at_least_one(&[
             ("rollout_steps", self.rollout_steps),
             ("epochs", self.epochs),
             ("minibatches", self.minibatches),
             ("actor_hidden", self.actor_hidden.iter().copied().min().unwrap_or(1)),
             ("critic_hidden", self.critic_hidden.iter().copied().min().unwrap_or(1)),
-        ];
-        for (key, value) in at_least_one {
-            check(key, value, value > 0, "it must be at least 1")?;
-        }
+        ])?;
         let rows = self.rollout_steps * num_envs;
         let rule = format!("a rollout has {rows} steps, each part needs two");
         check("minibatches", self.minibatches, self.minibatches * 2 <= rows, &rule)?;
-        let positive = [
+        above_zero(&[
             ("lr", self.lr),
             ("target_kl", self.target_kl),
             ("adam_eps", self.adam_eps),
@@ -208,16 +206,9 @@ impl PpoConfig {
             ("max_grad_norm", self.max_grad_norm),
             ("clip_observations", self.clip_observations),
             ("clip_rewards", self.clip_rewards),
-        ];
-        for (key, value) in positive {
-            check(key, value, value > 0.0 && value.is_finite(), "it must be above 0")?;
-        }
-        for (key, value) in [("gamma", self.gamma), ("gae_lambda", self.gae_lambda)] {
-            check(key, value, (0.0..=1.0).contains(&value), "it must be between 0 and 1")?;
-        }
-        for (key, value) in [("entropy_coef", self.entropy_coef), ("value_coef", self.value_coef)] {
-            check(key, value, value >= 0.0 && value.is_finite(), "it must not be negative")?;
-        }
+        ])?;
+        share(&[("gamma", self.gamma), ("gae_lambda", self.gae_lambda)])?;
+        not_negative(&[("entropy_coef", self.entropy_coef), ("value_coef", self.value_coef)])?;
         check("log_std", self.log_std, self.log_std.abs() <= 10.0, "it must lie within ±10")
     }
 }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::act::check;
 use crate::error::Error;
+use crate::rl::config::{above_zero, at_least_one, share};
 use crate::rl::kernels::Nonlinearity;
 
 /// How the log-deviation is kept in its range.
@@ -197,7 +198,7 @@ impl SacConfig {
 
     pub(crate) fn validate(&self) -> Result<(), Error> {
         let hidden = self.actor_hidden.iter().chain(&self.critic_hidden);
-        let at_least_one = [
+        at_least_one(&[
             ("buffer_size", self.buffer_size),
             ("batch_size", self.batch_size),
             ("updates_per_step", self.updates_per_step),
@@ -205,27 +206,19 @@ impl SacConfig {
             ("policy_updates", self.policy_updates),
             ("critics", self.critics),
             ("actor_hidden", hidden.copied().min().unwrap_or(1)),
-        ];
-        for (key, value) in at_least_one {
-            check(key, value, value > 0, "it must be at least 1")?;
-        }
+        ])?;
         let most = u32::MAX as usize;
         check("buffer_size", self.buffer_size, self.buffer_size < most, "it must be below 2^32")?;
         let fits = (1..=self.critics).contains(&self.critics_in_target);
         check("critics_in_target", self.critics_in_target, fits, "from 1 to `critics`")?;
-        let positive = [
+        above_zero(&[
             ("actor_lr", self.actor_lr),
             ("critic_lr", self.critic_lr),
             ("temperature_lr", self.temperature_lr),
             ("critic_coef", self.critic_coef),
             ("initial_temperature", self.initial_temperature),
-        ];
-        for (key, value) in positive {
-            check(key, value, value > 0.0 && value.is_finite(), "it must be above 0")?;
-        }
-        for (key, value) in [("gamma", self.gamma), ("tau", self.tau)] {
-            check(key, value, (0.0..=1.0).contains(&value), "it must be between 0 and 1")?;
-        }
+        ])?;
+        share(&[("gamma", self.gamma), ("tau", self.tau)])?;
         let (min, max) = (self.log_std_min, self.log_std_max);
         let fits = min < max && min >= -30.0 && max <= 10.0;
         check("log_std_min", min, fits, "below log_std_max, both within -30 and 10")
