@@ -39,6 +39,15 @@ pub fn lerobot() -> Result<PathBuf> {
     }
 }
 
+/// The oracle and peer of the imitation policies, LeRobot with diffusers; `EMBODY_LEROBOT_PYTHON` names a
+/// ready environment.
+pub fn lerobot_policies() -> Result<PathBuf> {
+    match std::env::var_os("EMBODY_LEROBOT_PYTHON") {
+        Some(python) => Ok(python.into()),
+        None => python_with(&["lerobot==0.6.1", "diffusers==0.39.*"], 12),
+    }
+}
+
 /// The oracle of the MuJoCo tasks, Gymnasium; `EMBODY_SIM_PYTHON` names a ready environment.
 pub fn gymnasium() -> Result<PathBuf> {
     match std::env::var_os("EMBODY_SIM_PYTHON") {

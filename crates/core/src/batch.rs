@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use indexmap::IndexMap;
 
-use crate::{Array, ArrayData, Features, Result, StatsMap};
+use crate::{Array, ArrayData, ContentHash, Features, Result, StatsMap};
 
 /// Where a frame stands in its dataset; carried along so that an error can name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -79,6 +79,13 @@ pub trait BatchSource: Send + Sync {
     /// When the video's index can't be read.
     fn runs(&self) -> Result<Option<Vec<Range<usize>>>> {
         Ok(None)
+    }
+    /// Content hashes of the datasets that it reads, where they have such; a trained policy bears them.
+    ///
+    /// # Errors
+    /// When a file can't be read.
+    fn versions(&self) -> Result<Vec<ContentHash>> {
+        Ok(Vec::new())
     }
     /// Collects the frames at `indices` (each `< len()`), in that order, reusing `out`'s memory.
     fn batch(&self, indices: &[usize], out: &mut Batch) -> Result<()>;

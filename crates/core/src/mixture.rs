@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Batch, BatchSource, Error, FeatureStats, Features, Result, StatsMap};
+use crate::{Batch, BatchSource, ContentHash, Error, FeatureStats, Features, Result, StatsMap};
 
 /// A dataset of a mixture.
 pub struct Portion<'a> {
@@ -142,6 +142,11 @@ impl BatchSource for Mixture<'_> {
             }
         }
         Ok(any.then_some(out))
+    }
+
+    fn versions(&self) -> Result<Vec<ContentHash>> {
+        let each: Result<Vec<_>> = self.portions.iter().map(|p| p.source.versions()).collect();
+        Ok(each?.into_iter().flatten().collect())
     }
 
     fn batch(&self, indices: &[usize], out: &mut Batch) -> Result<()> {

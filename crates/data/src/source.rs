@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use embody_core::{
-    Array, ArrayData, Batch, BatchSource, DType, Features, FrameRef, Result, StatsMap, Task,
-    nearest_key,
+    Array, ArrayData, Batch, BatchSource, ContentHash, DType, Features, FrameRef, Result, StatsMap,
+    Task, nearest_key,
 };
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -227,6 +227,10 @@ impl BatchSource for FrameSource {
             }
         }
         Ok(Some(runs))
+    }
+
+    fn versions(&self) -> Result<Vec<ContentHash>> {
+        Ok(vec![self.dataset.version()?])
     }
 
     fn batch(&self, indices: &[usize], out: &mut Batch) -> Result<()> {

@@ -28,7 +28,7 @@ fn main() -> Result<()> {
         let config = TrainConfig { prefetch, shuffle_window, ..base.clone() };
         let options = SourceOptions {
             image_size: Some((96, 128)),
-            windows: required_windows(&config),
+            windows: required_windows(&config, [])?,
             decode,
             ..SourceOptions::default()
         };

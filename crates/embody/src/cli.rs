@@ -73,7 +73,10 @@ pub enum Command {
     /// Fetch robot models, and say where they are
     #[command(subcommand)]
     Assets(AssetsCommand),
-    /// Look at, time and evaluate trained policies
+    /// Evaluate a policy in a simulated task: successes, trials, an interval, every rollout, a page, and a
+    /// signed result that others can run again
+    Eval(EvalFlags),
+    /// Look at and time trained policies
     #[command(subcommand)]
     Policy(PolicyCommand),
     /// Measure what this machine reaches
@@ -111,6 +114,41 @@ pub struct RunFlags {
     #[arg(long)]
     pub plan: bool,
     /// Don't open the report in a browser
+    #[arg(long)]
+    pub no_open: bool,
+}
+
+/// Flags of `eval`.
+#[derive(Debug, Clone, Args)]
+pub struct EvalFlags {
+    /// The checkpoint's folder (config.json, model.safetensors), or `expert`
+    #[arg(required_unless_present = "check")]
+    pub policy: Option<String>,
+    /// The task
+    #[arg(long, required_unless_present = "check")]
+    pub task: Option<String>,
+    /// Another policy, evaluated on the same seeds: whether the first is better than this one
+    #[arg(long, value_name = "POLICY", conflicts_with = "at_least")]
+    pub against: Option<String>,
+    /// A success rate, such as 0.8: whether the policy reaches it
+    #[arg(long, value_name = "RATE")]
+    pub at_least: Option<f64>,
+    /// End as soon as that is decided, with an interval that allows for it
+    #[arg(long)]
+    pub until_decided: bool,
+    /// Episodes, each from its own seed
+    #[arg(long, default_value_t = 100)]
+    pub episodes: usize,
+    /// Root seed; the same seeds for every policy evaluated under it
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Folder of rollouts, page and result [default: runs/eval-TASK-POLICY]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Run a signed result again and say whether it reproduces
+    #[arg(long, value_name = "RESULT", conflicts_with_all = ["task", "against", "at_least", "until_decided"])]
+    pub check: Option<PathBuf>,
+    /// Don't open the page in a browser
     #[arg(long)]
     pub no_open: bool,
 }
@@ -637,20 +675,6 @@ pub enum PolicyCommand {
         #[arg(long, default_value_t = 200)]
         iterations: usize,
     },
-    /// Evaluate a policy in a simulated task; prints successes, trials and a 95 % interval
-    Eval {
-        /// The checkpoint's folder
-        path: PathBuf,
-        /// The task
-        #[arg(long)]
-        task: String,
-        /// Episodes, each from its own seed
-        #[arg(long, default_value_t = 100)]
-        episodes: usize,
-        /// Root seed; the same seeds for every policy evaluated under it
-        #[arg(long, default_value_t = 0)]
-        seed: u64,
-    },
 }
 
 /// What to measure.
@@ -663,6 +687,16 @@ pub enum BenchCommand {
         /// Seconds for each row
         #[arg(long, default_value_t = 5.0)]
         seconds: f64,
+    },
+    /// Imitation: a training step of ACT and of Diffusion Policy at LeRobot's sizes, ACT's latency
+    Imitation {
+        /// Times of which the median counts
+        #[arg(long, default_value_t = 5, value_name = "N")]
+        samples: usize,
+        /// Measure LeRobot's policies in PyTorch in turns with ours; installs them with pip into an
+        /// environment in the cache
+        #[arg(long)]
+        peers: bool,
     },
     /// Reinforcement learning: PPO's steps and SAC's updates per second, beside what bounds them
     Rl {

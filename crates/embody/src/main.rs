@@ -71,6 +71,7 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Data(command) => commands::data::run(&app, command),
         Command::Sim(command) => commands::sim::run(&app, command),
         Command::Assets(command) => commands::assets::run(&app, command),
+        Command::Eval(flags) => commands::eval::run(&app, flags),
         Command::Policy(command) => commands::policy::run(&app, command),
         Command::Bench(command) => commands::bench::run(&app, command),
         Command::Recipe(command) => commands::recipe::run(&app, command),

@@ -43,6 +43,8 @@ pub struct Config {
     pub stores: StoreAccess,
     /// The ffmpeg executable, or [`FIND`].
     pub ffmpeg: String,
+    /// The file with the key that signs evaluations.
+    pub key: PathBuf,
     /// Value and origin of each, for `embody config show`.
     pub settings: Settings,
 }
@@ -120,6 +122,7 @@ impl Config {
             log,
             cache: cache.into(),
             ffmpeg,
+            key: user_folder().unwrap_or_else(|| PathBuf::from(".embody")).join("signing-key.pk8"),
             stores,
             settings,
         })
@@ -136,12 +139,17 @@ pub fn origin_text(origin: &Origin) -> String {
     }
 }
 
-/// Settings files that exist, nearest first: this folder's, then the user's.
-fn settings_files() -> Result<Vec<(PathBuf, toml::Table)>> {
-    let user = std::env::var_os("XDG_CONFIG_HOME")
+/// `embody` in the user's folder of settings.
+fn user_folder() -> Option<PathBuf> {
+    std::env::var_os("XDG_CONFIG_HOME")
         .map(PathBuf::from)
         .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".config")))
-        .map(|config| config.join("embody").join("config.toml"));
+        .map(|config| config.join("embody"))
+}
+
+/// Settings files that exist, nearest first: this folder's, then the user's.
+fn settings_files() -> Result<Vec<(PathBuf, toml::Table)>> {
+    let user = user_folder().map(|folder| folder.join("config.toml"));
     let mut files = Vec::new();
     for path in [Some(PathBuf::from(PROJECT_FILE)), user].into_iter().flatten() {
         if !path.exists() {

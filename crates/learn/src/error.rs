@@ -70,6 +70,20 @@ pub(crate) enum Error {
     Threads { threads: usize, source: rayon::ThreadPoolBuildError },
 }
 
+/// Refuses `key = value` where its rule does not hold.
+pub(crate) fn check(
+    key: &'static str,
+    value: impl ToString,
+    holds: bool,
+    rule: &str,
+) -> Result<(), Error> {
+    if holds {
+        Ok(())
+    } else {
+        Err(Error::Config { key, value: value.to_string(), rule: rule.to_owned() })
+    }
+}
+
 impl Hint for Error {
     fn hint(&self) -> Option<String> {
         Some(match self {
@@ -94,7 +108,9 @@ impl Hint for Error {
             Self::Safetensors { .. } | Self::Json { .. } => {
                 "the file is damaged or of another program; copy it again".into()
             }
-            Self::PolicyType { .. } => "this version reads `act-small` and `mlp-gaussian`".into(),
+            Self::PolicyType { .. } => {
+                "this version reads `act`, `act-small` and `mlp-gaussian`".into()
+            }
             Self::NotFinite { .. } => {
                 "the observation lies far outside the training data, or the weights are damaged"
                     .into()

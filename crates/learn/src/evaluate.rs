@@ -12,10 +12,10 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::statistics::{Z95, bootstrap_ratio, mcnemar_exact, wilson};
+use crate::statistics::{Z95, anytime_interval, bootstrap_ratio, mcnemar_exact, wilson};
 
 /// What to evaluate on.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct EvalOptions {
     /// One episode each.
     pub seeds: Vec<u64>,
@@ -23,6 +23,58 @@ pub struct EvalOptions {
     pub record_episodes: usize,
     /// Which observations are kept; empty for all.
     pub record_keys: Vec<String>,
+    /// Ends the evaluation as soon as this is answered, between blocks of as many seeds as there are
+    /// environments.
+    pub until: Option<Question>,
+}
+
+/// What an evaluation is to find out.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Question {
+    /// Whether the success rate is at least this.
+    AtLeast(f64),
+    /// Whether the policy is better than one that gave these episodes: on seeds where exactly one of
+    /// them succeeds, whether it is more often this one.
+    BetterThan(Vec<EpisodeRow>),
+}
+
+/// What episodes say about a [`Question`].
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Answer {
+    /// `None` while it is open.
+    pub yes: Option<bool>,
+    /// Episodes looked at.
+    pub episodes: u64,
+    /// 95 % interval, valid whenever one stops: of the success rate; or of the share of seeds on
+    /// which this policy succeeds among those on which exactly one does.
+    pub interval: (f64, f64),
+}
+
+impl Question {
+    /// What `rows` say.
+    pub fn answer(&self, rows: &[EpisodeRow]) -> Answer {
+        let ((hits, trials), limit) = match self {
+            Self::AtLeast(rate) => {
+                let successes = rows.iter().filter(|row| row.success).count();
+                ((successes, rows.len()), *rate)
+            }
+            Self::BetterThan(other) => {
+                let other: HashMap<u64, bool> = other.iter().map(|r| (r.seed, r.success)).collect();
+                let differs =
+                    |row: &&EpisodeRow| other.get(&row.seed).is_some_and(|s| *s != row.success);
+                let discordant: Vec<&EpisodeRow> = rows.iter().filter(differs).collect();
+                let wins = discordant.iter().filter(|row| row.success).count();
+                ((wins, discordant.len()), 0.5)
+            }
+        };
+        let interval = anytime_interval(hits as u64, trials as u64);
+        let yes = match interval {
+            (low, _) if low >= limit => Some(true),
+            (_, high) if high < limit => Some(false),
+            _ => None,
+        };
+        Answer { yes, episodes: rows.len() as u64, interval }
+    }
 }
 
 /// One finished episode.
@@ -158,10 +210,19 @@ pub fn evaluate(
     let mut rows: Vec<Option<EpisodeRow>> = vec![None; total];
     let mut actions = vec![0.0; count * dim];
     let (mut next, mut done, mut successes) = (0, 0, 0u64);
+    // Up to where seeds are given out: results must not depend on who is fastest.
+    let mut end = if options.until.is_some() { count.min(total) } else { total };
     while done < total {
+        if done == end {
+            let rows: Vec<EpisodeRow> = rows[..end].iter().flatten().copied().collect();
+            if options.until.as_ref().is_some_and(|q| q.answer(&rows).yes.is_some()) {
+                break;
+            }
+            end = (end + count).min(total);
+        }
         let mut seeds = vec![None; count];
         for (i, slot) in slots.iter_mut().enumerate().filter(|(_, s)| s.is_none()) {
-            if next < total {
+            if next < end {
                 seeds[i] = Some(options.seeds[next]);
                 policy.reset(i);
                 let (actions, kept) = (Vec::new(), IndexMap::new());

@@ -6,12 +6,14 @@
 //! recorded frames. Tensors (burn's) stay in here. On the CPU every result is the same to the bit
 //! whatever the number of threads, and a run resumed equals a run not interrupted.
 
-mod act;
 mod baseline;
 mod checkpoint;
 mod error;
 mod evaluate;
+mod events;
+mod imitation;
 mod nn;
+mod noise;
 mod open_loop;
 mod ops;
 mod optim;
@@ -23,11 +25,18 @@ mod statistics;
 mod train;
 mod workers;
 
-pub use act::{ActConfig, ActionRepresentation, StemLayer};
 pub use baseline::{hold, replay_mean};
 pub use evaluate::{
-    EpisodeRollout, EpisodeRow, EvalOptions, EvalResult, PairedComparison, compare, evaluate,
+    Answer, EpisodeRollout, EpisodeRow, EvalOptions, EvalResult, PairedComparison, Question,
+    compare, evaluate,
 };
+pub use events::EVENTS_DIR;
+pub use imitation::act::ActConfig;
+pub use imitation::diffusion::{BetaSchedule, DiffusionConfig, NoiseScheduler, PredictionType};
+pub use imitation::flow::FlowConfig;
+pub use imitation::transformer::FeedForwardActivation;
+pub use imitation::vision::StemLayer;
+pub use imitation::{ActionRepresentation, PolicyConfig};
 pub use open_loop::{
     JointError, MeanInterval, OpenLoopOptions, OpenLoopResult, PredictedChunk, Trajectory,
     open_loop, open_loop_windows,
@@ -36,13 +45,13 @@ pub use policy::{PolicyOptions, load_policy};
 pub use processor::resize_area;
 pub use report::{Latency, PolicySummary, describe, latency};
 pub use rl::{
-    AdvantageNorm, AlgorithmConfig, EVENTS_DIR, Evaluation, LrSchedule, Nonlinearity,
-    Normalization, PpoConfig, RlConfig, RlOutcome, RlPreset, SacConfig, StdRange, Td3Config,
-    TemperatureUpdate, Truncation, read_rl_metrics, rl_preset, rl_presets, sac_flop_per_update,
-    sac_updates_per_second, sgemm_flop_per_second, train_rl,
+    AdvantageNorm, AlgorithmConfig, Evaluation, LrSchedule, Nonlinearity, Normalization, PpoConfig,
+    RlConfig, RlOutcome, RlPreset, SacConfig, StdRange, Td3Config, TemperatureUpdate, Truncation,
+    read_rl_metrics, rl_preset, rl_presets, sac_flop_per_update, sac_updates_per_second,
+    sgemm_flop_per_second, train_rl,
 };
-pub use statistics::{Z95, mcnemar_exact, wilson};
+pub use statistics::{Z95, anytime_interval, mcnemar_exact, wilson};
 pub use train::{
-    AugmentConfig, METRICS_FILE, MetricsRow, POLICY_DIR, PolicyConfig, Preset, TrainConfig,
+    AugmentConfig, Bench, BenchShape, METRICS_FILE, MetricsRow, POLICY_DIR, Preset, TrainConfig,
     TrainOutcome, preset, presets, read_metrics, required_windows, train,
 };

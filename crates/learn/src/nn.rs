@@ -18,8 +18,16 @@ pub(crate) enum Layout {
     Linear,
     /// `[kernel · kernel · in, out]` here, `[out, in, kernel, kernel]` there.
     Conv { kernel: usize },
+    /// `[kernel · in, out]` here, `[out, in, kernel]` there.
+    Conv1d { kernel: usize },
+    /// `[kernel · in, out]` here, `[in, out, kernel]` there.
+    Transposed1d { kernel: usize },
     /// The same in both.
     Plain,
+    /// `[1, rows, cols]` there.
+    Batched,
+    /// One number, an integer there.
+    Count,
 }
 
 /// First values of a parameter.
@@ -29,6 +37,10 @@ pub(crate) enum Init {
     Uniform(f32),
     /// One value.
     Constant(f32),
+    /// Sine and cosine in turns, a position per row (Vaswani et al. 2017, arXiv:1706.03762).
+    Sines,
+    /// x and y from -1 to 1 of the cells of a map of this width, row by row.
+    Grid(usize),
 }
 
 /// One parameter: a vector (`cols` 0) or a matrix.
@@ -41,6 +53,8 @@ pub(crate) struct ParamSpec {
     pub init: Init,
     /// Whether weight decay applies.
     pub decay: bool,
+    /// Whether it is a constant that a checkpoint holds: no gradient, no change.
+    pub frozen: bool,
     /// Where it begins in the flat vector.
     pub offset: usize,
 }
@@ -63,8 +77,12 @@ impl ParamSpec {
             Layout::Conv { kernel } => {
                 vec![self.cols, self.rows / (kernel * kernel), kernel, kernel]
             }
+            Layout::Conv1d { kernel } => vec![self.cols, self.rows / kernel, kernel],
+            Layout::Transposed1d { kernel } => vec![self.rows / kernel, self.cols, kernel],
             Layout::Plain if self.cols == 0 => vec![self.rows],
             Layout::Plain => vec![self.rows, self.cols],
+            Layout::Batched => vec![1, self.rows, self.cols],
+            Layout::Count => vec![],
         }
     }
 
@@ -72,8 +90,19 @@ impl ParamSpec {
     fn stored_order(&self) -> Box<dyn Fn(usize) -> usize> {
         let (rows, cols) = (self.rows, self.cols);
         match self.layout {
-            Layout::Plain => Box::new(|i| i),
+            Layout::Plain | Layout::Batched | Layout::Count => Box::new(|i| i),
             Layout::Linear => Box::new(move |i| (i % rows) * cols + i / rows),
+            Layout::Conv1d { kernel } => {
+                let channels = rows / kernel;
+                Box::new(move |i| (i % kernel * channels + i % rows / kernel) * cols + i / rows)
+            }
+            Layout::Transposed1d { kernel } => {
+                let channels = rows / kernel;
+                Box::new(move |i| {
+                    let (channel, out, tap) = (i / (cols * kernel), i / kernel % cols, i % kernel);
+                    (tap * channels + channel) * cols + out
+                })
+            }
             Layout::Conv { kernel } => {
                 let area = kernel * kernel;
                 let channels = rows / area;
@@ -126,6 +155,16 @@ pub(crate) struct LayerNorm {
     beta: usize,
 }
 
+/// A batch normalisation with fixed statistics: torchvision's `FrozenBatchNorm2d` or, where scale and
+/// shift learn, PyTorch's `BatchNorm2d` as when acting.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BatchNorm {
+    gamma: usize,
+    beta: usize,
+    mean: usize,
+    variance: usize,
+}
+
 impl ParamTable {
     /// Number of elements in all.
     pub fn len(&self) -> usize {
@@ -139,9 +178,9 @@ impl ParamTable {
         layout: Layout,
         init: Init,
     ) -> usize {
-        let decay = cols > 0 && layout != Layout::Plain;
+        let decay = cols > 0 && !matches!(layout, Layout::Plain | Layout::Batched);
         let offset = self.len();
-        self.specs.push(ParamSpec { name, rows, cols, layout, init, decay, offset });
+        self.specs.push(ParamSpec { name, rows, cols, layout, init, decay, frozen: false, offset });
         self.specs.len() - 1
     }
 
@@ -166,6 +205,108 @@ impl ParamTable {
             b: self.add(bias, (shape.1, 0), Layout::Plain, Init::Constant(0.0)),
             geometry,
         }
+    }
+
+    /// A convolution's weights alone, `name.weight`.
+    pub fn conv_weight(&mut self, name: &str, kernel: usize, from: usize, to: usize) -> usize {
+        let window = kernel * kernel * from;
+        let init = Init::Uniform((6.0 / window as f32).sqrt());
+        self.add(format!("{name}.weight"), (window, to), Layout::Conv { kernel }, init)
+    }
+
+    /// A 1 × 1 convolution as a linear map over cells.
+    pub fn pointwise(&mut self, name: &str, from: usize, to: usize) -> Linear {
+        let w = self.conv_weight(name, 1, from, to);
+        let bias = format!("{name}.bias");
+        Linear { w, b: self.add(bias, (to, 0), Layout::Plain, Init::Constant(0.0)) }
+    }
+
+    /// A convolution over time.
+    pub fn conv1d(&mut self, name: &str, kernel: usize, from: usize, to: usize) -> Linear {
+        let bound = (6.0 / (kernel * (from + to)) as f32).sqrt();
+        let (weight, bias) = (format!("{name}.weight"), format!("{name}.bias"));
+        let layout = Layout::Conv1d { kernel };
+        Linear {
+            w: self.add(weight, (kernel * from, to), layout, Init::Uniform(bound)),
+            b: self.add(bias, (to, 0), Layout::Plain, Init::Constant(0.0)),
+        }
+    }
+
+    /// A transposed convolution over time: weights `[kernel · from, to]`, tap by tap, and bias.
+    pub fn conv_transposed1d(
+        &mut self,
+        name: &str,
+        kernel: usize,
+        from: usize,
+        to: usize,
+    ) -> (usize, usize) {
+        let bound = (6.0 / (kernel * (from + to)) as f32).sqrt();
+        let (weight, bias) = (format!("{name}.weight"), format!("{name}.bias"));
+        let layout = Layout::Transposed1d { kernel };
+        let weight = self.add(weight, (kernel * from, to), layout, Init::Uniform(bound));
+        (weight, self.add(bias, (to, 0), Layout::Plain, Init::Constant(0.0)))
+    }
+
+    /// `name.in_proj_weight` `[dim, 3 · dim]` for queries, keys and values, and `name.in_proj_bias`.
+    pub fn in_projection(&mut self, name: &str, dim: usize) -> (usize, usize) {
+        let bound = (6.0 / (4 * dim) as f32).sqrt();
+        let weight = format!("{name}.in_proj_weight");
+        let weight = self.add(weight, (dim, 3 * dim), Layout::Linear, Init::Uniform(bound));
+        let bias = format!("{name}.in_proj_bias");
+        (weight, self.add(bias, (3 * dim, 0), Layout::Plain, Init::Constant(0.0)))
+    }
+
+    fn constant(
+        &mut self,
+        name: String,
+        shape: (usize, usize),
+        layout: Layout,
+        init: Init,
+    ) -> usize {
+        let id = self.add(name, shape, layout, init);
+        self.specs[id].frozen = true;
+        id
+    }
+
+    /// A frozen batch normalisation.
+    pub fn frozen_norm(&mut self, name: &str, channels: usize) -> BatchNorm {
+        let norm = self.batch_norm_parts(name, channels);
+        self.specs[norm.gamma].frozen = true;
+        self.specs[norm.beta].frozen = true;
+        norm
+    }
+
+    /// A batch normalisation whose scale and shift learn.
+    pub fn batch_norm(&mut self, name: &str, channels: usize) -> BatchNorm {
+        let norm = self.batch_norm_parts(name, channels);
+        let batches = format!("{name}.num_batches_tracked");
+        self.constant(batches, (1, 0), Layout::Count, Init::Constant(0.0));
+        norm
+    }
+
+    fn batch_norm_parts(&mut self, name: &str, channels: usize) -> BatchNorm {
+        let LayerNorm { gamma, beta } = self.norm(name, channels);
+        let mut part = |part: &str, value| {
+            let init = Init::Constant(value);
+            self.constant(format!("{name}.{part}"), (channels, 0), Layout::Plain, init)
+        };
+        BatchNorm {
+            gamma,
+            beta,
+            mean: part("running_mean", 0.0),
+            variance: part("running_var", 1.0),
+        }
+    }
+
+    /// The places of a map's cells, x and y in [-1, 1], stored under `name` as `[height · width, 2]`.
+    pub fn grid(&mut self, name: &str, height: usize, width: usize) -> usize {
+        let shape = (height * width, 2);
+        self.constant(name.to_owned(), shape, Layout::Plain, Init::Grid(width))
+    }
+
+    /// A fixed table of sine positions, stored under `name` as `[1, rows, dim]`.
+    pub fn sine_table(&mut self, name: &str, rows: usize, dim: usize) -> usize {
+        self.constant(name.to_owned(), (rows, dim), Layout::Batched, Init::Sines)
     }
 
     /// A layer normalisation.
@@ -194,10 +335,27 @@ impl ParamTable {
                 Init::Uniform(bound) => {
                     values.extend((0..spec.len()).map(|_| rng.random_range(-bound..=bound)));
                 }
+                Init::Sines => values.extend(sines(spec.rows, spec.cols)),
+                Init::Grid(width) => values.extend(grid(spec.rows / width, width)),
             }
         }
         values
     }
+}
+
+/// x and y of each cell, row by row.
+fn grid(height: usize, width: usize) -> impl Iterator<Item = f32> {
+    let along = |at: usize, n: usize| (2 * at) as f32 / (n.max(2) - 1) as f32 - 1.0;
+    (0..height * width).flat_map(move |i| [along(i % width, width), along(i / width, height)])
+}
+
+/// Row `p`, column `j`: sine (even `j`) or cosine of `p / 10000^(2 ⌊j / 2⌋ / dim)`.
+fn sines(rows: usize, dim: usize) -> impl Iterator<Item = f32> {
+    (0..rows * dim).map(move |i| {
+        let (position, j) = (i / dim, i % dim);
+        let angle = position as f64 / 10_000f64.powf((2 * (j / 2)) as f64 / dim as f64);
+        if j % 2 == 0 { angle.sin() as f32 } else { angle.cos() as f32 }
+    })
 }
 
 #[derive(Debug, Clone)]
@@ -208,7 +366,10 @@ enum Param {
 
 /// Tensors over a network's parameters.
 #[derive(Debug, Clone)]
-pub(crate) struct Weights(Vec<Param>);
+pub(crate) struct Weights {
+    params: Vec<Param>,
+    frozen: Vec<bool>,
+}
 
 impl Weights {
     /// Tensors holding `values`, without gradients.
@@ -222,22 +383,25 @@ impl Weights {
                 Param::Matrix(Tensor::from_data(TensorData::new(data, shape), device))
             }
         };
-        Self(table.specs.iter().map(make).collect())
+        let frozen = table.specs.iter().map(|s| s.frozen).collect();
+        Self { params: table.specs.iter().map(make).collect(), frozen }
     }
 
-    /// The same values as fresh leaves of a graph.
+    /// The same values as fresh leaves of a graph; constants take no part in it.
     pub fn tracked(&self) -> Self {
-        let track = |param: &Param| match param {
+        let track = |(param, frozen): (&Param, &bool)| match param {
+            _ if *frozen => param.clone(),
             Param::Vector(t) => Param::Vector(t.clone().autodiff().require_grad()),
             Param::Matrix(t) => Param::Matrix(t.clone().autodiff().require_grad()),
         };
-        Self(self.0.iter().map(track).collect())
+        let params = self.params.iter().zip(&self.frozen).map(track).collect();
+        Self { params, frozen: self.frozen.clone() }
     }
 
     /// The gradients as one flat vector; parameters that took no part get zeros.
     pub fn gradients(&self, table: &ParamTable, grads: &Gradients) -> Vec<f32> {
         let mut flat = vec![0.0; table.len()];
-        for (spec, param) in table.specs.iter().zip(&self.0) {
+        for (spec, param) in table.specs.iter().zip(&self.params).filter(|(s, _)| !s.frozen) {
             let data = match param {
                 Param::Vector(t) => t.grad(grads).map(Tensor::into_data),
                 Param::Matrix(t) => t.grad(grads).map(Tensor::into_data),
@@ -250,8 +414,9 @@ impl Weights {
         flat
     }
 
-    fn vector(&self, id: usize) -> &Tensor<1> {
-        match &self.0[id] {
+    /// A parameter that is a vector.
+    pub fn vector(&self, id: usize) -> &Tensor<1> {
+        match &self.params[id] {
             Param::Vector(t) => t,
             Param::Matrix(_) => unreachable!("ids come from the table that made the tensors"),
         }
@@ -259,7 +424,7 @@ impl Weights {
 
     /// A parameter that is a matrix.
     pub fn matrix(&self, id: usize) -> &Tensor<2> {
-        match &self.0[id] {
+        match &self.params[id] {
             Param::Matrix(t) => t,
             Param::Vector(_) => unreachable!("ids come from the table that made the tensors"),
         }
@@ -284,5 +449,30 @@ impl LayerNorm {
     /// Normalises the last axis.
     pub fn forward(&self, w: &Weights, x: Tensor<3>) -> Tensor<3> {
         ops::layer_norm(x, w.vector(self.gamma), w.vector(self.beta))
+    }
+
+    /// Group normalisation (Wu & He 2018, arXiv:1803.08494) of `[batch, steps, channels]`: each group
+    /// of channels over all steps.
+    pub fn by_groups(&self, w: &Weights, x: Tensor<3>, groups: usize) -> Tensor<3> {
+        let [batch, steps, channels] = x.dims();
+        let size = channels / groups;
+        let x = x.reshape([batch, steps, groups, size]).swap_dims(1, 2);
+        let x = x.reshape([batch, groups, steps * size]);
+        let centred = x.clone() - x.mean_dim(2);
+        let variance = (centred.clone() * centred.clone()).mean_dim(2);
+        let x = centred / (variance + 1e-5).sqrt();
+        let x = x.reshape([batch, groups, steps, size]).swap_dims(1, 2);
+        let x = x.reshape([batch, steps, channels]);
+        x * w.vector(self.gamma).clone().unsqueeze::<3>()
+            + w.vector(self.beta).clone().unsqueeze::<3>()
+    }
+}
+
+impl BatchNorm {
+    /// Scale and shift per channel: `(x − mean) / √(variance + 1e-5) · weight + bias`.
+    pub fn affine(&self, w: &Weights) -> (Tensor<1>, Tensor<1>) {
+        let scale = w.vector(self.gamma).clone() / (w.vector(self.variance).clone() + 1e-5).sqrt();
+        let shift = w.vector(self.beta).clone() - w.vector(self.mean).clone() * scale.clone();
+        (scale, shift)
     }
 }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::checkpoint;
 use crate::error::Error;
-use crate::policy::{Inference, Observation};
+use crate::policy::{Inference, Observation, Seen};
 use crate::processor::pixels;
 use crate::statistics::bootstrap_ratio;
 use crate::train::{targets, windows};
@@ -126,7 +126,11 @@ pub struct OpenLoopResult {
 /// # Errors
 /// When the policy can't be read.
 pub fn open_loop_windows(model_dir: &Path) -> Result<IndexMap<String, Vec<i64>>> {
-    Ok(windows(checkpoint::read_model(model_dir)?.net.config().chunk_size))
+    let model = checkpoint::read_model(model_dir)?;
+    let p = &model.processor;
+    let vectors = p.state.iter().chain(&p.env).map(|v| v.key.as_str());
+    let keys = vectors.chain(p.cameras.iter().map(|c| c.key.as_str()));
+    Ok(windows(model.config.steps(), keys))
 }
 
 struct Row {
@@ -150,9 +154,9 @@ pub fn open_loop(
     task: Task<'_>,
 ) -> Result<OpenLoopResult> {
     let model = checkpoint::read_model(model_dir)?;
-    let chunk = model.net.config().chunk_size;
+    let chunk = model.config.steps().chunk();
     let horizon_step = (options.horizon_secs * source.fps()).round().max(0.0) as usize;
-    crate::act::check(
+    crate::error::check(
         "horizon_secs",
         options.horizon_secs,
         horizon_step < chunk,
@@ -165,7 +169,7 @@ pub fn open_loop(
         return Err(Error::NoFrames.into());
     }
     let rows = predict(&Inference::new(&model), source, options, task)?;
-    let dim = model.processor.action.mean.len();
+    let dim = model.processor.action.dim();
     let errors = Errors::of(&rows, chunk, dim, horizon_step)?;
     let joints = if model.action_names.len() == dim {
         model.action_names.clone()
@@ -219,7 +223,8 @@ fn predict(
 ) -> Result<Vec<Row>> {
     let workers = Workers::new(options.threads)?;
     let p = &inference.model.processor;
-    let chunk = inference.model.net.config().chunk_size;
+    let steps = inference.model.config.steps();
+    let (chunk, observed) = (steps.chunk(), steps.observed);
     let count = source.len().min(options.max_frames.max(1));
     let indices: Vec<usize> = (0..count).map(|i| i * source.len() / count).collect();
     task.begin("open loop", Some(count as u64), "frames");
@@ -227,28 +232,29 @@ fn predict(
     let mut batch = Batch::default();
     for part in indices.chunks(32) {
         source.batch(part, &mut batch)?;
-        let t = targets(&batch, p, chunk)?;
+        let t = targets(&batch, p, steps)?;
         let mut cameras = Vec::new();
         for camera in &p.cameras {
             let view = batch.arrays.get(&camera.key).map(|a| a.view());
-            cameras.push(pixels(&camera.key, view.as_ref(), part.len())?);
+            cameras.push(pixels(&camera.key, view.as_ref(), part.len() * observed)?);
         }
-        let state_dim = p.state.mean.len();
+        let (state_dim, env_dim, actions) = (p.state_dim(), p.env_dim(), p.action.dim());
         let places: Vec<usize> = (0..part.len()).collect();
         let chunks = workers.map(&places, |i| {
-            let picture =
-                |(data, h, w): &(&'_ [u8], usize, usize)| (i * h * w * 3, h * w * 3, data.len());
-            let pictures = cameras
-                .iter()
-                .map(|c| {
-                    let (at, size, _) = picture(c);
-                    (&c.0[at..at + size], c.1, c.2)
+            let see = |at: usize| {
+                let size = |h: usize, w: usize| h * w * 3;
+                let pictures = cameras.iter().map(|(data, h, w)| {
+                    (&data[at * size(*h, *w)..(at + 1) * size(*h, *w)], *h, *w)
+                });
+                inference.see(&Observation {
+                    pictures: pictures.collect(),
+                    state: &t.states[at * state_dim..(at + 1) * state_dim],
+                    env: &t.envs[at * env_dim..(at + 1) * env_dim],
                 })
-                .collect();
-            let state = &t.states[i * state_dim..(i + 1) * state_dim];
-            let actions = p.action.mean.len();
-            let last = &t.last[i * actions..(i + 1) * actions];
-            inference.chunk(&Observation { pictures, state, last })
+            };
+            let seen: Vec<Seen> = (i * observed..(i + 1) * observed).map(see).collect();
+            let seen: Vec<&Seen> = seen.iter().collect();
+            inference.chunk(&seen, &t.last[i * actions..(i + 1) * actions])
         });
         let width = t.recorded.len() / part.len();
         for (i, predicted) in chunks.into_iter().enumerate() {

@@ -19,13 +19,13 @@ pub(crate) struct StepSettings {
     /// Steps taken before this one.
     pub step: usize,
     pub lr: f32,
+    pub beta1: f32,
     pub weight_decay: f32,
     pub ema_decay: f32,
     /// Gradients are multiplied by this (clipping).
     pub scale: f32,
 }
 
-const BETA1: f32 = 0.9;
 const BETA2: f32 = 0.999;
 const EPS: f32 = 1e-8;
 
@@ -39,7 +39,8 @@ impl OptimState {
     /// One step of AdamW (Loshchilov & Hutter 2019), decoupled decay on matrices only.
     pub fn step(&mut self, table: &ParamTable, grads: &[f32], s: StepSettings, threads: usize) {
         let t = s.step as i32 + 1;
-        let correct1 = 1.0 - BETA1.powi(t);
+        let beta1 = s.beta1;
+        let correct1 = 1.0 - beta1.powi(t);
         let correct2 = (1.0 - BETA2.powi(t)).sqrt();
         // Early averages follow closely, so that a short run is not held back by its beginning.
         let ema = s.ema_decay.min((1 + s.step) as f32 / (10 + s.step) as f32);
@@ -55,7 +56,7 @@ impl OptimState {
                 let shrink = if decay { 1.0 - s.lr * s.weight_decay } else { 1.0 };
                 for j in i..end {
                     let g = grads[start + j] * s.scale;
-                    m[j] = BETA1 * m[j] + (1.0 - BETA1) * g;
+                    m[j] = beta1 * m[j] + (1.0 - beta1) * g;
                     v[j] = BETA2 * v[j] + (1.0 - BETA2) * g * g;
                     let update = (m[j] / correct1) / (v[j].sqrt() / correct2 + EPS);
                     w[j] = w[j] * shrink - s.lr * update;
@@ -118,7 +119,14 @@ mod tests {
                 w[i] = w[i] * (1.0 - 0.1 * 0.01) - 0.1 * mh / (vh.sqrt() + 1e-8);
             }
             let flat = [g[0] as f32, g[1] as f32, 0.0, 0.0];
-            let s = StepSettings { step, lr: 0.1, weight_decay: 0.01, ema_decay: 0.99, scale: 1.0 };
+            let s = StepSettings {
+                step,
+                lr: 0.1,
+                beta1: 0.9,
+                weight_decay: 0.01,
+                ema_decay: 0.99,
+                scale: 1.0,
+            };
             state.step(&table, &flat, s, 2);
         }
         for i in 0..2 {

@@ -8,14 +8,18 @@ use std::collections::VecDeque;
 use std::path::Path;
 
 use burn::tensor::{Device, Tensor, TensorData};
-use embody_core::{DType, FeatureSpec, Observations, Policy, PolicySpec, Result};
+use embody_core::{DType, FeatureSpec, Observations, Policy, PolicySpec, Result, hash_bytes};
+use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::act::{ActInputs, check};
-use crate::checkpoint::{self, ACT_SMALL, Model};
-use crate::error::Error;
+use crate::checkpoint::{self, Model};
+use crate::error::{Error, check};
+use crate::imitation::{Inputs, Pass};
 use crate::nn::Weights;
-use crate::processor::{floats, picture_to_f32, pixel_table, pixels, resize_area};
+use crate::noise;
+use crate::processor::{
+    CameraInput, PixelTable, VectorInput, floats, picture_to_f32, pixels, resize_area,
+};
 use crate::rl::{ActorModel, MLP_GAUSSIAN};
 use crate::workers::Workers;
 
@@ -33,7 +37,8 @@ pub struct PolicyOptions {
     pub temporal_ensemble: Option<f64>,
 }
 
-/// Loads the policy in `dir` (LeRobot's checkpoint layout, type `act-small` or `mlp-gaussian`).
+/// Loads the policy in `dir` (LeRobot's checkpoint layout; one of [`crate::PolicyConfig`]'s types, or
+/// `mlp-gaussian`).
 ///
 /// # Errors
 /// When a file is absent or damaged, a tensor missing, unexpected or misshapen, or an option
@@ -46,13 +51,13 @@ pub fn load_policy(dir: &Path, options: PolicyOptions) -> Result<Box<dyn Policy>
         return Ok(Box::new(ActorModel::read(dir)?.into_policy()));
     }
     let model = checkpoint::read_model(dir)?;
-    let steps = options.n_action_steps.unwrap_or(model.net.config().n_action_steps);
-    let fits = (1..=model.net.config().chunk_size).contains(&steps);
-    check("n_action_steps", steps, fits, "it must be between 1 and chunk_size")?;
-    let ensemble = options.temporal_ensemble.or_else(|| {
-        let own = model.net.config().temporal_ensemble_coeff;
-        own.filter(|_| options.n_action_steps.is_none())
-    });
+    let own = model.config.steps();
+    let steps = options.n_action_steps.unwrap_or(own.executed);
+    let rule = "it must be between 1 and the actions predicted from the present one on";
+    check("n_action_steps", steps, (1..=own.chunk()).contains(&steps), rule)?;
+    let ensemble = options
+        .temporal_ensemble
+        .or_else(|| model.config.ensemble().filter(|_| options.n_action_steps.is_none()));
     let fits = ensemble.is_none_or(f64::is_finite);
     check("temporal_ensemble", format!("{ensemble:?}"), fits, "it must be a finite number")?;
     let inference = Inference::new(&model);
@@ -61,16 +66,18 @@ pub fn load_policy(dir: &Path, options: PolicyOptions) -> Result<Box<dyn Policy>
     for c in &p.cameras {
         inputs.insert(c.key.clone(), FeatureSpec::new(DType::Image, &[c.height, c.width, 3], &[]));
     }
-    let state = FeatureSpec::new(DType::Float32, &[p.state.mean.len()], &[]);
-    inputs.insert(p.state_key.clone(), state);
+    for v in p.state.iter().chain(&p.env) {
+        let spec = FeatureSpec::new(DType::Float32, &[v.normalizer.dim()], &[]);
+        inputs.insert(v.key.clone(), spec);
+    }
     let spec = PolicySpec {
-        kind: ACT_SMALL.to_owned(),
+        kind: model.config.kind().to_owned(),
         inputs,
-        action_dim: p.action.mean.len(),
-        chunk_size: model.net.config().chunk_size,
+        action_dim: p.action.dim(),
+        chunk_size: own.chunk(),
         n_action_steps: if ensemble.is_some() { 1 } else { steps },
     };
-    Ok(Box::new(ActPolicy {
+    Ok(Box::new(ChunkPolicy {
         inference,
         spec,
         ensemble,
@@ -83,55 +90,103 @@ pub fn load_policy(dir: &Path, options: PolicyOptions) -> Result<Box<dyn Policy>
 pub(crate) struct Inference {
     pub model: Model,
     weights: Weights,
-    pixels: [[f32; 256]; 3],
+    pixels: Vec<PixelTable>,
     device: Device,
 }
 
-/// What one prediction looks at: pixels of each camera with height and width, and the raw state.
+/// What is seen at one step.
 pub(crate) struct Observation<'a> {
+    /// Pixels of each camera with height and width.
     pub pictures: Vec<(&'a [u8], usize, usize)>,
+    /// Raw; empty where the policy does not read it.
     pub state: &'a [f32],
-    /// The last commanded action, or before the first the state.
-    pub last: &'a [f32],
+    /// Of the surroundings, likewise.
+    pub env: &'a [f32],
+}
+
+/// An observation made ready for the network.
+#[derive(Debug, Clone)]
+pub(crate) struct Seen {
+    /// Normalised pixels of each camera.
+    images: Vec<Vec<f32>>,
+    /// Raw.
+    state: Vec<f32>,
+    /// Raw.
+    env: Vec<f32>,
 }
 
 impl Inference {
     /// Puts the model's weights into tensors.
     pub fn new(model: &Model) -> Self {
         let device = Device::flex();
-        let weights = Weights::new(&model.net.table, &model.weights, &device);
-        Self { model: model.clone(), weights, pixels: pixel_table(), device }
+        let weights = Weights::new(model.net.table(), &model.weights, &device);
+        let pixels = model.processor.cameras.iter().map(CameraInput::pixel_table).collect();
+        Self { model: model.clone(), weights, pixels, device }
     }
 
-    /// The next `chunk_size` actions in the robot's units, `[chunk_size, action_dim]`.
-    pub fn chunk(&self, observation: &Observation<'_>) -> Vec<f32> {
+    /// Resizes, crops and normalises pictures.
+    pub fn see(&self, observation: &Observation<'_>) -> Seen {
+        let cameras = self.model.processor.cameras.iter().zip(&self.pixels);
+        let see =
+            |((camera, table), (data, h, w)): ((&CameraInput, &PixelTable), &(&[u8], _, _))| {
+                let size = (camera.height, camera.width);
+                let resized = ((*h, *w) != size).then(|| resize_area(data, (*h, *w), size));
+                let (height, width) = camera.seen();
+                let mut out = Vec::with_capacity(height * width * 3);
+                let data = resized.as_deref().unwrap_or(data);
+                picture_to_f32(data, size, camera.centre(), table, &mut out);
+                out
+            };
+        Seen {
+            images: cameras.zip(&observation.pictures).map(see).collect(),
+            state: observation.state.to_vec(),
+            env: observation.env.to_vec(),
+        }
+    }
+
+    /// The next actions in the robot's units from the present one on, `[chunk, action_dim]`. `seen`
+    /// are the last observations, oldest first; `last` is the last commanded action, or before the
+    /// first the state. What is random follows from what is seen, so that the same situation leads
+    /// to the same actions.
+    pub fn chunk(&self, seen: &[&Seen], last: &[f32]) -> Vec<f32> {
+        let Some(present) = seen.last() else { return Vec::new() };
         let p = &self.model.processor;
+        let steps = self.model.config.steps();
         let mut images = Vec::new();
-        for (camera, (data, h, w)) in p.cameras.iter().zip(&observation.pictures) {
-            let size = (camera.height, camera.width);
-            let resized = ((*h, *w) != size).then(|| resize_area(data, (*h, *w), size));
-            let mut out = Vec::with_capacity(size.0 * size.1 * 3);
-            picture_to_f32(
-                resized.as_deref().unwrap_or(data),
-                size,
-                (0, 0),
-                &self.pixels,
-                &mut out,
-            );
-            let data = TensorData::new(out, [1, size.0, size.1, 3]);
+        for (i, camera) in p.cameras.iter().enumerate() {
+            let (h, w) = camera.seen();
+            let all: Vec<f32> = seen.iter().flat_map(|s| &s.images[i]).copied().collect();
+            let data = TensorData::new(all, [seen.len(), h, w, 3]);
             images.push(Tensor::from_data(data, &self.device));
         }
-        let mut vector = Vec::with_capacity(p.vector_dim());
-        p.encode_vector(observation.state, observation.last, &mut vector);
-        let shape = [1, vector.len()];
-        let state = Tensor::from_data(TensorData::new(vector, shape), &self.device);
-        let inputs = ActInputs { images, state };
-        let out = self.model.net.forward(&self.weights, &inputs, None, &self.device);
-        let data = out.into_data();
-        let mut actions = data.as_slice::<f32>().expect("actions are f32").to_vec();
-        p.decode_actions(&mut actions, observation.state, observation.last);
+        let states: Vec<f32> = seen.iter().flat_map(|s| &s.state).copied().collect();
+        let envs: Vec<f32> = seen.iter().flat_map(|s| &s.env).copied().collect();
+        let mut vector = Vec::with_capacity(steps.observed * p.vector_dim());
+        p.encode_vector(&states, last, &mut vector);
+        let tensor = |values: Vec<f32>| {
+            let shape = [1, values.len()];
+            Tensor::from_data(TensorData::new(values, shape), &self.device)
+        };
+        let state = p.state.as_ref().map(|_| tensor(vector));
+        let env = p.env.as_ref().map(|input| tensor(input.encode(&envs)));
+        let pass = Pass { w: &self.weights, dropout: None, device: &self.device };
+        let mut rng = situation_noise(seen);
+        let mut all = self.model.net.predict(pass, &Inputs { images, state, env }, &mut rng);
+        let past = (steps.observed - 1) * p.action.dim();
+        let mut actions = all.split_off(past);
+        p.decode_actions(&mut actions, &present.state, last);
         actions
     }
+}
+
+/// Noise that depends on what is seen and on nothing else.
+pub(crate) fn situation_noise(seen: &[&Seen]) -> ChaCha8Rng {
+    let mut bytes = Vec::new();
+    for values in seen.iter().flat_map(|s| s.images.iter().chain([&s.state, &s.env])) {
+        bytes.extend(values.iter().flat_map(|v| v.to_le_bytes()));
+    }
+    let label = format!("act/{}", hash_bytes(&bytes));
+    noise::stream(0, &label, 0)
 }
 
 /// What is left of an environment's chunks.
@@ -139,11 +194,13 @@ impl Inference {
 struct Queue {
     /// Chunks, oldest first, each with the next step to take; one without ensembling.
     chunks: VecDeque<(Vec<f32>, usize)>,
+    /// The last observations, oldest first, where the policy looks at more than one.
+    seen: VecDeque<Seen>,
     /// The last action given; empty before the first.
     last: Vec<f32>,
 }
 
-struct ActPolicy {
+struct ChunkPolicy {
     inference: Inference,
     spec: PolicySpec,
     ensemble: Option<f64>,
@@ -151,36 +208,54 @@ struct ActPolicy {
     workers: Workers,
 }
 
-impl ActPolicy {
-    /// One prediction for each of `envs`.
-    fn infer(&self, observations: &Observations<'_>, envs: &[usize]) -> Result<Vec<Vec<f32>>> {
+impl ChunkPolicy {
+    /// What each of `envs` sees now, of `num_envs` in all.
+    fn see(
+        &self,
+        observations: &Observations<'_>,
+        num_envs: usize,
+        envs: &[usize],
+    ) -> Result<Vec<Seen>> {
         let p = &self.inference.model.processor;
         let view = |key: &str| observations.arrays.get(key);
         let known = || observations.arrays.keys().copied().collect::<Vec<_>>().join(", ");
         let missing = |key: &str| Error::MissingFeature { key: key.to_owned(), known: known() };
-        let state_view = view(&p.state_key).ok_or_else(|| missing(&p.state_key))?;
-        let num_envs = state_view.shape.first().copied().unwrap_or(0);
-        let dim = p.state.mean.len();
-        let states = floats(&p.state_key, Some(state_view), num_envs, dim)?;
+        let vectors = |input: &Option<VectorInput>| -> Result<Vec<f32>> {
+            let Some(v) = input else { return Ok(Vec::new()) };
+            let array = view(&v.key).ok_or_else(|| missing(&v.key))?;
+            Ok(floats(&v.key, Some(array), num_envs, v.normalizer.dim())?.into_owned())
+        };
+        let (states, surroundings) = (vectors(&p.state)?, vectors(&p.env)?);
+        let (dim, env_dim) = (p.state_dim(), p.env_dim());
         let mut cameras = Vec::new();
         for camera in &p.cameras {
             let array = view(&camera.key).ok_or_else(|| missing(&camera.key))?;
             cameras.push(pixels(&camera.key, Some(array), num_envs)?);
         }
-        let chunks = self.workers.map(envs, |env| {
-            let picture = |(data, h, w): &(&[u8], usize, usize)| {
-                let size = h * w * 3;
-                (env * size, size, *h, *w, data.len())
-            };
+        Ok(self.workers.map(envs, |env| {
+            let size = |h: usize, w: usize| h * w * 3;
             let pictures = cameras
                 .iter()
-                .map(|c| (picture(c), c.0))
-                .map(|((at, size, h, w, _), data)| (&data[at..at + size], h, w))
-                .collect();
-            let state = &states[env * dim..(env + 1) * dim];
-            let last = &self.queues[*env].last;
-            let last = if last.is_empty() { state } else { last.as_slice() };
-            self.inference.chunk(&Observation { pictures, state, last })
+                .map(|(data, h, w)| (&data[env * size(*h, *w)..(env + 1) * size(*h, *w)], *h, *w));
+            self.inference.see(&Observation {
+                pictures: pictures.collect(),
+                state: &states[env * dim..(env + 1) * dim],
+                env: &surroundings[env * env_dim..(env + 1) * env_dim],
+            })
+        }))
+    }
+
+    /// One prediction for each of `envs`.
+    fn infer(&self, envs: &[usize]) -> Result<Vec<Vec<f32>>> {
+        let observed = self.inference.model.config.steps().observed;
+        let chunks = self.workers.map(envs, |env| {
+            let Queue { seen, last, .. } = &self.queues[*env];
+            // Before there were enough, the first stands for those before it.
+            let lacking = observed - seen.len().min(observed);
+            let first = std::iter::repeat_n(&seen[0], lacking);
+            let seen: Vec<&Seen> = first.chain(seen).collect();
+            let present = &seen[observed - 1].state;
+            self.inference.chunk(&seen, if last.is_empty() { present } else { last })
         });
         let broken = chunks.iter().zip(envs).find(|(c, _)| c.iter().any(|v| !v.is_finite()));
         match broken {
@@ -190,15 +265,14 @@ impl ActPolicy {
     }
 }
 
-impl Policy for ActPolicy {
+impl Policy for ChunkPolicy {
     fn spec(&self) -> &PolicySpec {
         &self.spec
     }
 
     fn reset(&mut self, env: usize) {
         if let Some(queue) = self.queues.get_mut(env) {
-            queue.chunks.clear();
-            queue.last.clear();
+            *queue = Queue::default();
         }
     }
 
@@ -217,8 +291,20 @@ impl Policy for ActPolicy {
         let empty = |q: &Queue| q.chunks.back().is_none_or(|(_, next)| *next >= steps);
         let envs: Vec<usize> =
             (0..active.len()).filter(|i| active[*i] && empty(&self.queues[*i])).collect();
+        let observed = self.inference.model.config.steps().observed;
+        // A policy that looks back has to remember also what it does not act on.
+        let looking = match observed {
+            1 => envs.clone(),
+            _ => (0..active.len()).filter(|i| active[*i]).collect(),
+        };
+        let seen = self.see(observations, active.len(), &looking)?;
+        for (env, seen) in looking.iter().zip(seen) {
+            let queue = &mut self.queues[*env].seen;
+            queue.push_back(seen);
+            queue.drain(..queue.len().saturating_sub(observed));
+        }
         if !envs.is_empty() {
-            let chunks = self.infer(observations, &envs)?;
+            let chunks = self.infer(&envs)?;
             for (env, chunk) in envs.iter().zip(chunks) {
                 let queue = &mut self.queues[*env].chunks;
                 if self.ensemble.is_none() {
@@ -229,7 +315,7 @@ impl Policy for ActPolicy {
         }
         let chunk_size = self.spec.chunk_size;
         for (env, action) in actions.chunks_exact_mut(dim).enumerate().filter(|(i, _)| active[*i]) {
-            let Queue { chunks, last } = &mut self.queues[env];
+            let Queue { chunks, last, .. } = &mut self.queues[env];
             chunks.retain(|(_, next)| *next < chunk_size);
             mix(chunks, self.ensemble.unwrap_or(0.0), action);
             chunks.iter_mut().for_each(|(_, next)| *next += 1);

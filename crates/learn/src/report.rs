@@ -6,7 +6,7 @@ use std::time::Instant;
 use embody_core::{ContentHash, Observations, Policy, PolicySpec, Result, hash_tree};
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::{self, ACT_SMALL};
+use crate::checkpoint;
 use crate::error::Error;
 use crate::rl::{ActorModel, MLP_GAUSSIAN};
 
@@ -25,8 +25,10 @@ pub struct PolicySummary {
     pub chunk_size: usize,
     /// Actions executed of each chunk.
     pub n_action_steps: usize,
-    /// Frames per second of the recording it learned from.
+    /// Frames per second of the recording it learned from; 0 where a checkpoint does not say.
     pub fps: f64,
+    /// Content hashes of the datasets that it learned from; empty where a checkpoint does not say.
+    pub trained_on: Vec<ContentHash>,
     /// Hash of the folder.
     pub hash: ContentHash,
 }
@@ -46,20 +48,23 @@ pub fn describe(dir: &Path) -> Result<PolicySummary> {
             chunk_size: 1,
             n_action_steps: 1,
             fps: actor.fps,
+            trained_on: Vec::new(),
             hash: hash_tree(dir, &|_| false)?,
         });
     }
     let model = checkpoint::read_model(dir)?;
     let p = &model.processor;
+    let vectors = p.state.iter().chain(&p.env).map(|v| v.key.clone());
     let cameras = p.cameras.iter().map(|c| c.key.clone());
     Ok(PolicySummary {
-        kind: ACT_SMALL.to_owned(),
-        parameters: model.net.table.len(),
-        inputs: std::iter::once(p.state_key.clone()).chain(cameras).collect(),
-        action_dim: p.action.mean.len(),
-        chunk_size: model.net.config().chunk_size,
-        n_action_steps: model.net.config().n_action_steps,
+        kind: model.config.kind().to_owned(),
+        parameters: model.net.table().len(),
+        inputs: vectors.chain(cameras).collect(),
+        action_dim: p.action.dim(),
+        chunk_size: model.config.steps().chunk(),
+        n_action_steps: model.config.steps().executed,
         fps: model.fps,
+        trained_on: model.trained_on.clone(),
         hash: hash_tree(dir, &|_| false)?,
     })
 }

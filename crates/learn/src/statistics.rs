@@ -23,6 +23,34 @@ pub fn wilson(successes: u64, trials: u64, z: f64) -> (f64, f64) {
     (low, high)
 }
 
+/// 95 % interval of a proportion that may be looked at after every trial: whatever the moment at which
+/// one stops, and why, it holds the true rate in 95 of 100 such evaluations. It is where the mixture of
+/// likelihood ratios over a uniform prior stays below 20 (Robbins 1970, Ville's inequality;
+/// doi:10.1214/aoms/1177696786); wider than Wilson's, which is only good at a moment chosen before.
+pub fn anytime_interval(successes: u64, trials: u64) -> (f64, f64) {
+    let (s, n) = (successes.min(trials) as f64, trials as f64);
+    let factorial = |k: u64| (1..=k).map(|i| (i as f64).ln()).sum::<f64>();
+    let few = successes.min(trials);
+    let mixture = factorial(few) + factorial(trials - few) - factorial(trials + 1);
+    let limit = (1.0f64 / 0.05).ln();
+    let term = |count: f64, p: f64| if count == 0.0 { 0.0 } else { count * p.ln() };
+    let excess = |p: f64| mixture - term(s, p) - term(n - s, 1.0 - p) - limit;
+    // The excess falls towards the observed rate from both sides.
+    let rate = if trials == 0 { 0.5 } else { s / n };
+    let cross = |mut outside: f64| {
+        let mut inside = rate;
+        if excess(outside) < 0.0 {
+            return outside;
+        }
+        for _ in 0..60 {
+            let middle = 0.5 * (inside + outside);
+            if excess(middle) < 0.0 { inside = middle } else { outside = middle }
+        }
+        inside
+    };
+    (cross(0.0), cross(1.0))
+}
+
 /// Two-sided exact McNemar test: the probability, were both policies equally good, of discordant
 /// pairs at least as uneven as `only_a` against `only_b`.
 pub fn mcnemar_exact(only_a: u64, only_b: u64) -> f64 {
@@ -83,6 +111,33 @@ mod tests {
         }
         assert_eq!(wilson(20, 20, Z95).1, 1.0);
         assert_eq!(wilson(0, 0, Z95), (0.0, 1.0));
+    }
+
+    #[test]
+    fn the_anytime_interval_covers_whenever_one_stops() {
+        assert_eq!(anytime_interval(0, 0), (0.0, 1.0));
+        // No success in n: the interval ends where (1 − p)ⁿ = 1 / (20 (n + 1)).
+        let (low, high) = anytime_interval(0, 10);
+        assert_eq!(low, 0.0);
+        close(high, 1.0 - (1.0f64 / (20.0 * 11.0)).powf(0.1), 1e-9);
+        let (low, high) = anytime_interval(160, 200);
+        let (inner_low, inner_high) = wilson(160, 200, Z95);
+        assert!(low < inner_low && high > inner_high && low > 0.68 && high < 0.89);
+        // Of 400 evaluations that stop as soon as the interval misses the truth, 5 % at most may.
+        let mut rng = ChaCha8Rng::seed_from_u64(3);
+        let mut missed = 0;
+        for _ in 0..400 {
+            let mut successes = 0;
+            for n in 1..=300 {
+                successes += u64::from(rng.random_range(0.0..1.0) < 0.7);
+                let (low, high) = anytime_interval(successes, n);
+                if low > 0.7 || high < 0.7 {
+                    missed += 1;
+                    break;
+                }
+            }
+        }
+        assert!(missed <= 20, "{missed} of 400 missed");
     }
 
     /// Binomial tails in closed form: 2 · P(X ≤ k), X ~ B(n, 1/2).

@@ -7,6 +7,7 @@
 mod bad_input;
 mod data;
 mod foundation;
+mod imitation;
 mod kill;
 mod run;
 mod sim_rl;
@@ -55,6 +56,8 @@ enum Name {
     Data,
     /// Simulated environments and reinforcement learning
     SimRl,
+    /// Policies from demonstrations: agreement with LeRobot, speed, success
+    Imitation,
 }
 
 /// One bar.
@@ -113,6 +116,7 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         Name::Foundation => ("foundation", foundation::GROUPS),
         Name::Data => ("data", data::GROUPS),
         Name::SimRl => ("sim-rl", sim_rl::GROUPS),
+        Name::Imitation => ("imitation", imitation::GROUPS),
     };
     let outcome = bench.measure(groups);
     if args.keep {

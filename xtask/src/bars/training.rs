@@ -30,7 +30,7 @@ const PUBLISHED: &str = "CleanRL's published benchmark";
 const WALKING: (u64, Duration) = (95, Duration::from_hours(2));
 
 /// Runs a recipe of ours to its end; what it wrote down, and the folder.
-fn recipe(bench: &Bench<'_>, name: &str, seed: Option<u64>) -> Result<(Value, PathBuf)> {
+pub fn recipe(bench: &Bench<'_>, name: &str, seed: Option<u64>) -> Result<(Value, PathBuf)> {
     let root = &bench.workspace.root;
     let folder = match seed {
         Some(seed) => format!("{name}-{seed}"),

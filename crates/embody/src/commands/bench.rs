@@ -1,5 +1,6 @@
 //! `embody bench`: what this machine reaches, in the units in which others state theirs.
 
+mod imitation;
 mod peers;
 mod rl;
 mod scale;
@@ -35,6 +36,14 @@ const STD: [f32; 3] = [0.229, 0.224, 0.225];
 pub fn run(app: &App<'_>, command: &BenchCommand) -> Result<()> {
     let (path, seconds) = match command {
         BenchCommand::Data { path, seconds } => (path, seconds),
+        BenchCommand::Imitation { samples, peers } => {
+            let rows = imitation::run(app, *peers, *samples)?;
+            match app.json {
+                true => print_data(&json!(rows).to_string()),
+                false => rows.iter().for_each(|row| print_data(&row.to_string())),
+            }
+            return Ok(());
+        }
         BenchCommand::Rl { samples, seconds, peers } => {
             let rows = rl::run(app, *peers, *samples, *seconds)?;
             match app.json {

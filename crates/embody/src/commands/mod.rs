@@ -6,6 +6,7 @@ pub mod config;
 pub mod curate;
 pub mod data;
 pub mod edits;
+pub mod eval;
 pub mod policy;
 pub mod recipe;
 pub mod reference;

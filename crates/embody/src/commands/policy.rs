@@ -1,29 +1,23 @@
-//! `embody policy`: look at, time and evaluate trained policies.
+//! `embody policy`: look at and time trained policies.
 
 use std::path::Path;
 
-use embody_core::{Error, Observations, Result};
-use embody_learn::{EvalOptions, evaluate};
-use embody_sim::EnvOptions;
+use embody_core::{Observations, Result};
 use serde_json::json;
 
 use crate::App;
 use crate::cli::PolicyCommand;
-use crate::steps::eval::{camera_size, evaluation_seeds, load};
-use crate::steps::rollouts;
+use crate::steps::eval::load;
 use crate::ui::print_data;
 
 /// Runs the verb.
 ///
 /// # Errors
-/// A checkpoint that can't be read, an unknown task.
+/// A checkpoint that can't be read.
 pub fn run(app: &App<'_>, command: &PolicyCommand) -> Result<()> {
     match command {
         PolicyCommand::Info { path } => info(app, path),
         PolicyCommand::Bench { path, iterations } => bench(app, path, *iterations),
-        PolicyCommand::Eval { path, task, episodes, seed } => {
-            eval(app, path, task, *episodes, *seed)
-        }
     }
 }
 
@@ -35,6 +29,9 @@ fn info(app: &App<'_>, path: &Path) -> Result<()> {
     }
     print_data(&format!("{} with {} weights", policy.kind, policy.parameters));
     print_data(&format!("hash       {}", policy.hash));
+    for data in &policy.trained_on {
+        print_data(&format!("trained on {data}"));
+    }
     print_data(&format!("reads      {}", policy.inputs.join(", ")));
     print_data(&format!(
         "predicts   {} actions of {} dimensions at {} fps, executes {}",
@@ -68,29 +65,6 @@ fn bench(app: &App<'_>, path: &Path, iterations: usize) -> Result<()> {
             "batch-1 inference: p50 {:.2} ms, p99 {:.2} ms (n = {}, {} threads)",
             latency.p50_ms, latency.p99_ms, latency.n, app.config.threads
         ));
-    }
-    Ok(())
-}
-
-fn eval(app: &App<'_>, path: &Path, task: &str, episodes: usize, seed: u64) -> Result<()> {
-    if episodes == 0 {
-        return Err(Error::new("`--episodes 0` leaves nothing to evaluate"));
-    }
-    let mut policy = load(path, None, app.config.threads)?;
-    let default = EnvOptions::new(&app.config.assets);
-    let options = EnvOptions {
-        num_envs: rollouts::slots(episodes),
-        threads: app.config.threads,
-        camera_size: camera_size(policy.as_ref()).map(|[h, w]| (h, w)).or(default.camera_size),
-        ..default
-    };
-    let mut env = embody_sim::make(task, options)?;
-    let options = EvalOptions { seeds: evaluation_seeds(seed, episodes), ..EvalOptions::default() };
-    let result = evaluate(env.as_mut(), policy.as_mut(), &options, &mut |_| Ok(()), app.task)?;
-    if app.json {
-        print_data(&json!(result).to_string());
-    } else {
-        print_data(&result.verdict());
     }
     Ok(())
 }

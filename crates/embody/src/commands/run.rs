@@ -32,13 +32,28 @@ pub fn run(app: &App<'_>, path: &Path, flags: &RunFlags) -> Result<()> {
     execute(app, &Recipe::read(path, &flags.set)?, flags)
 }
 
-fn execute(app: &App<'_>, recipe: &Recipe, flags: &RunFlags) -> Result<()> {
-    let options = RunOptions {
-        out: flags.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(&recipe.name)),
+/// Runs a recipe into `out`.
+///
+/// # Errors
+/// What the first failing step says.
+pub fn run_to(app: &App<'_>, recipe: &Recipe, out: &Path, fresh: &[String]) -> Result<RunResult> {
+    let boxed = steps::kinds(&app.config);
+    let kinds: Vec<&dyn StepKind> = boxed.iter().map(AsRef::as_ref).collect();
+    run_recipe(recipe, &kinds, &options(app, out, fresh), app.task)
+}
+
+fn options(app: &App<'_>, out: &Path, fresh: &[String]) -> RunOptions {
+    RunOptions {
+        out: out.to_owned(),
         threads: app.config.threads,
-        fresh: flags.fresh.clone(),
+        fresh: fresh.to_vec(),
         code: code_version(),
-    };
+    }
+}
+
+fn execute(app: &App<'_>, recipe: &Recipe, flags: &RunFlags) -> Result<()> {
+    let out = flags.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(&recipe.name));
+    let options = options(app, &out, &flags.fresh);
     let boxed = steps::kinds(&app.config);
     let kinds: Vec<&dyn StepKind> = boxed.iter().map(AsRef::as_ref).collect();
     if flags.plan {
@@ -67,17 +82,24 @@ fn execute(app: &App<'_>, recipe: &Recipe, flags: &RunFlags) -> Result<()> {
         print_data(&line);
     }
     print_data(&format!("result   {}", options.out.join("result.json").display()));
-    if let Some(report) = report {
-        print_data(&format!("report   {}", report.display()));
-        if !flags.no_open && std::io::stdout().is_terminal() {
-            open_in_browser(report.as_os_str());
-        }
-    }
+    open_page(report, flags.no_open);
     Ok(())
 }
 
+/// Says where the page is, and shows it to whoever sits before a terminal.
+pub fn open_page(page: Option<PathBuf>, no_open: bool) {
+    let Some(page) = page else { return };
+    print_data(&format!("report   {}", page.display()));
+    if !no_open && std::io::stdout().is_terminal() {
+        open_in_browser(page.as_os_str());
+    }
+}
+
 /// Puts the page of the last report step at the top of the run's folder.
-fn publish_report(result: &RunResult, out: &Path) -> Result<Option<PathBuf>> {
+///
+/// # Errors
+/// When it can't be copied.
+pub fn publish_report(result: &RunResult, out: &Path) -> Result<Option<PathBuf>> {
     let Some(step) = result.steps.values().rev().find(|s| s.kind == "report") else {
         return Ok(None);
     };

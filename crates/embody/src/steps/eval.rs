@@ -7,7 +7,9 @@ use embody_core::{
     hash_tree,
 };
 use embody_data::{Dataset, VideoSettings};
-use embody_learn::{EvalResult, Latency, PolicyOptions};
+use embody_learn::{
+    Answer, EvalResult, Latency, PairedComparison, PolicyOptions, Question, compare,
+};
 use embody_platform::{Step, StepContext, StepKind, StepOutput};
 use embody_sim::{EnvOptions, ExpertOptions};
 use serde::{Deserialize, Serialize};
@@ -34,7 +36,7 @@ const LATENCY_ITERATIONS: usize = 200;
 #[serde(deny_unknown_fields)]
 struct Params {
     task: String,
-    /// `@STEP` of a training, `replay-mean` (wants `dataset`), or `expert`.
+    /// `@STEP` of a training, a checkpoint's folder, `replay-mean` (wants `dataset`), or `expert`.
     policy: String,
     #[serde(default)]
     dataset: Option<String>,
@@ -46,6 +48,20 @@ struct Params {
     /// Height and width of the cameras, pixels; absent: as the policy was trained.
     #[serde(default)]
     image_size: Option<[usize; 2]>,
+    /// Whether the success rate reaches this is to be found out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    at_least: Option<f64>,
+    /// `@STEP` of another evaluation in the same task, than whose policy this one may be better.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    against: Option<String>,
+    /// Ends as soon as that is found out.
+    #[serde(default, skip_serializing_if = "is_false")]
+    until_decided: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 fn default_episodes() -> usize {
@@ -65,6 +81,46 @@ pub struct Outcome {
     pub policy_hash: Option<ContentHash>,
     /// Per seed, and in all.
     pub evaluation: EvalResult,
+    /// What was to be found out, and what it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision: Option<Decision>,
+}
+
+/// The answer to the recipe's question.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Decision {
+    /// The success rate in question; absent where it is whether this policy is better than another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_least: Option<f64>,
+    /// Episodes that there would have been.
+    pub planned: usize,
+    #[serde(flatten)]
+    pub answer: Answer,
+    /// Seed by seed against the other's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comparison: Option<PairedComparison>,
+}
+
+impl Decision {
+    /// In a sentence.
+    pub fn verdict(&self) -> String {
+        let Answer { yes, episodes, interval: (low, high) } = self.answer;
+        let what = match (self.at_least, yes) {
+            (Some(rate), Some(true)) => format!("at least {:.0} % succeed", rate * 100.0),
+            (Some(rate), Some(false)) => format!("fewer than {:.0} % succeed", rate * 100.0),
+            (Some(rate), None) => format!("whether {:.0} % succeed stays open", rate * 100.0),
+            (None, Some(true)) => "better than the other".to_owned(),
+            (None, Some(false)) => "worse than the other".to_owned(),
+            (None, None) => "which one is better stays open".to_owned(),
+        };
+        let of = if self.at_least.is_some() { "rate" } else { "share of the seeds that differ" };
+        format!(
+            "{what} after {episodes} of {} episodes ({of} {:.1}-{:.1} %, 95 %, at any time)",
+            self.planned,
+            low * 100.0,
+            high * 100.0
+        )
+    }
 }
 
 /// What differs from run to run.
@@ -76,7 +132,8 @@ pub struct Measured {
 
 impl Outcome {
     pub fn summary(&self) -> String {
-        format!("{}: {}", self.policy, self.evaluation.verdict())
+        let decided = self.decision.map(|d| format!("; {}", d.verdict())).unwrap_or_default();
+        format!("{}: {}{decided}", self.policy, self.evaluation.verdict())
     }
 }
 
@@ -87,15 +144,24 @@ impl StepKind for Eval {
 
     fn about(&self) -> &'static str {
         "run a policy in a task over paired seeds: task, policy, dataset, episodes, n_action_steps, \
-         image_size"
+         image_size, at_least, against, until_decided"
     }
 
     fn version(&self) -> u32 {
-        3
+        4
     }
 
     fn resolve(&self, step: &Step) -> Result<Value> {
-        resolved(&params(step)?)
+        let mut params = params(step)?;
+        if folder(&params.policy).is_some() {
+            // Where it lies does not matter; its content is part of the key.
+            params.policy = "folder".to_owned();
+        }
+        resolved(&params)
+    }
+
+    fn external_inputs(&self, step: &Step) -> Result<Vec<PathBuf>> {
+        Ok(folder(&params(step)?.policy).map(Path::to_owned).into_iter().collect())
     }
 
     fn run(&self, ctx: &StepContext<'_>) -> Result<StepOutput> {
@@ -115,7 +181,10 @@ impl StepKind for Eval {
                 embody_learn::replay_mean(&episodes, dims)?
             }
             reference => {
-                let dir = ctx.input("policy", reference)?.dir.join(embody_learn::POLICY_DIR);
+                let dir = match folder(reference) {
+                    Some(dir) => dir.to_owned(),
+                    None => ctx.input("policy", reference)?.dir.join(embody_learn::POLICY_DIR),
+                };
                 policy_hash = Some(hash_tree(&dir, &|_| false)?);
                 let policy = load(&dir, params.n_action_steps, ctx.threads)?;
                 image_size = image_size.or_else(|| camera_size(policy.as_ref()));
@@ -124,12 +193,23 @@ impl StepKind for Eval {
             }
         };
         let mut env = make_env(&self.assets, &params, slots, image_size, ctx.threads)?;
+        let other = match &params.against {
+            Some(reference) => {
+                Some(super::outcome::<Outcome>(&ctx.input("against", reference)?.record)?)
+            }
+            None => None,
+        };
+        let question = match (&other, params.at_least) {
+            (Some(other), _) => Some(Question::BetterThan(other.evaluation.episodes.clone())),
+            (None, rate) => rate.map(Question::AtLeast),
+        };
         let seeds = evaluation_seeds(ctx.recipe.seed, params.episodes);
         let evaluation = rollouts::run(
             Rollouts {
                 env: env.as_mut(),
                 policy: policy.as_mut(),
                 seeds,
+                until: question.clone().filter(|_| params.until_decided),
                 record_to: &ctx.dir.join(DATASET),
                 parameters: self.resolve(ctx.step)?,
                 video: VideoSettings::default(),
@@ -147,12 +227,26 @@ impl StepKind for Eval {
             }
             None => None,
         };
+        let comparison = match &other {
+            Some(other) => Some(compare(&evaluation, &other.evaluation)?),
+            None => None,
+        };
+        let decision = question.map(|question| Decision {
+            at_least: params.at_least.filter(|_| other.is_none()),
+            planned: params.episodes,
+            answer: question.answer(&evaluation.episodes),
+            comparison,
+        });
         let outcome = Outcome {
             task: params.task,
             env_version: env.spec().version,
-            policy: params.policy,
+            policy: match folder(&params.policy).and_then(Path::file_name) {
+                Some(name) => name.to_string_lossy().into_owned(),
+                None => params.policy,
+            },
             policy_hash,
             evaluation,
+            decision,
         };
         output(&outcome, &Measured { latency })
     }
@@ -232,6 +326,12 @@ fn actions_of(path: &Path) -> Result<(Vec<Vec<f32>>, usize)> {
     Ok((episodes?, dims))
 }
 
+/// The folder that `policy` names, where it names one.
+fn folder(policy: &str) -> Option<&Path> {
+    let other = [REPLAY_MEAN, EXPERT].contains(&policy) || policy.starts_with('@');
+    (!other).then(|| Path::new(policy))
+}
+
 fn params(step: &Step) -> Result<Params> {
     let params: Params = step.parse()?;
     rollouts::check(step, &params.task, params.episodes)?;
@@ -240,10 +340,26 @@ fn params(step: &Step) -> Result<Params> {
             .bad_value("policy", "`replay-mean` has nothing to replay")
             .with_hint("add `dataset = \"@STEP\"`"));
     }
-    if ![REPLAY_MEAN, EXPERT].contains(&params.policy.as_str()) && !params.policy.starts_with('@') {
+    if let Some(dir) = folder(&params.policy).filter(|dir| !dir.join("config.json").is_file()) {
         return Err(step
-            .bad_value("policy", format!("`{}` is no policy", params.policy))
-            .with_hint("name a training step as `@NAME`, or write `replay-mean` or `expert`"));
+            .bad_value("policy", format!("there is no policy in `{}`", dir.display()))
+            .with_hint(
+                "name a training step as `@NAME`, a folder with config.json and model.safetensors, \
+                 `replay-mean` or `expert`",
+            ));
+    }
+    if params.at_least.is_some_and(|rate| !(rate > 0.0 && rate <= 1.0)) {
+        return Err(step.bad_value("at_least", "it must be above 0, and 1 at most"));
+    }
+    if params.at_least.is_some() && params.against.is_some() {
+        return Err(step
+            .bad_value("against", "one evaluation answers one question")
+            .with_hint("leave out `at_least` or `against`"));
+    }
+    if params.until_decided && params.at_least.is_none() && params.against.is_none() {
+        return Err(step
+            .bad_value("until_decided", "there is nothing to decide")
+            .with_hint("say `at_least = 0.8`, or `against = \"@STEP\"`"));
     }
     Ok(params)
 }

@@ -116,6 +116,7 @@ impl StepKind for Record {
         let spec = env.spec().clone();
         let done = rollouts::run(
             Rollouts {
+                until: None,
                 env: env.as_mut(),
                 policy: expert.as_mut(),
                 seeds,

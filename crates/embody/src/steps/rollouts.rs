@@ -8,7 +8,7 @@ use embody_core::{
     Result, Task, VecEnv,
 };
 use embody_data::{LeRobotRecorder, Origin, RecordSpec, VideoSettings};
-use embody_learn::{EpisodeRollout, EvalOptions, EvalResult, evaluate};
+use embody_learn::{EpisodeRollout, EvalOptions, EvalResult, Question, evaluate};
 use embody_platform::Step;
 use serde_json::Value;
 
@@ -44,6 +44,8 @@ pub struct Rollouts<'a> {
     pub policy: &'a mut dyn Policy,
     /// One episode each.
     pub seeds: Vec<u64>,
+    /// Ends as soon as this is answered.
+    pub until: Option<Question>,
     /// Where to keep every episode.
     pub record_to: &'a Path,
     /// For the dataset's lineage.
@@ -64,7 +66,8 @@ pub fn run(rollouts: Rollouts<'_>, task: Task<'_>) -> Result<EvalResult> {
     let mut keeper = Keeper::create(rollouts.record_to, &spec, rollouts.parameters, how, None)?;
     let record_keys = keeper.features.keys().filter(|k| *k != ACTION).cloned().collect();
     let record_episodes = rollouts.seeds.len();
-    let options = EvalOptions { seeds: rollouts.seeds, record_episodes, record_keys };
+    let options =
+        EvalOptions { seeds: rollouts.seeds, record_episodes, record_keys, until: rollouts.until };
     let mut keep = |episode: EpisodeRollout| keeper.take(episode);
     let result = evaluate(rollouts.env, rollouts.policy, &options, &mut keep, task)?;
     keeper.finish()?;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use embody_core::{BatchSource, Error, Mixture, MixtureStats, Portion, Result};
+use embody_core::{BatchSource, Error, FeatureSpec, Mixture, MixtureStats, Portion, Result};
 use embody_data::{Dataset, FrameSource, HELD_OUT, SourceOptions};
 use embody_learn::{TrainConfig, required_windows};
 use embody_platform::{Step, StepContext, StepKind, StepOutput};
@@ -134,7 +134,7 @@ impl StepKind for Train {
     }
 
     fn is_volatile(&self, relative: &str) -> bool {
-        relative == TIMING
+        relative == TIMING || relative.starts_with(embody_learn::EVENTS_DIR)
     }
 
     fn resolve(&self, step: &Step) -> Result<Value> {
@@ -202,11 +202,16 @@ fn open_source(
     config: &TrainConfig,
     ctx: &StepContext<'_>,
 ) -> Result<FrameSource> {
+    let recorded = Dataset::open(dataset)?;
+    let readable = |(key, spec): (&'_ String, &FeatureSpec)| {
+        (spec.dtype.is_numeric() || spec.dtype.is_visual()).then(|| key.clone())
+    };
+    let features: Vec<String> = recorded.info().features.iter().filter_map(readable).collect();
     let options = SourceOptions {
         split: Some(split.to_owned()),
         inputs: config.inputs.clone(),
         image_size: head.image_size.map(|[height, width]| (height, width)),
-        windows: required_windows(config),
+        windows: required_windows(config, features.iter().map(String::as_str))?,
         threads: ctx.threads,
         unweighted: !head.weighted,
         ..Default::default()

@@ -5,6 +5,7 @@ mod assets;
 mod bench;
 mod data;
 mod docs;
+mod eval;
 mod help;
 mod mixtures;
 mod recipes;

@@ -42,7 +42,7 @@ batch_size = 4
 shards = 2
 log_every = 2
 eval_every = 2
-policy = {{ type = "act-small", chunk_size = 4, n_action_steps = 2, dim = 32, heads = 2, ff_dim = 32 }}
+policy = {{ type = "act-small", chunk_size = 4, n_action_steps = 2, dim_model = 32, n_heads = 2, dim_feedforward = 32 }}
 {train}
 "#
     )

@@ -49,8 +49,20 @@ fn a_recipe_learns_to_balance() {
     let policy = format!("runs/balance/{folder}/policy");
     assert!(bench.ok(&["policy", "info", &policy]).contains("mlp-gaussian"));
     bench.ok(&["policy", "bench", &policy, "--iterations", "5"]);
-    let eval = |task| bench.run(&["policy", "eval", &policy, "--task", task, "--episodes", "2"]);
+    let eval = |task| {
+        bench.run(&["eval", &policy, "--task", task, "--episodes", "2", "--out", task, "--json"])
+    };
     assert!(eval("InvertedPendulum-v5").status.success());
+    let signed = "InvertedPendulum-v5/evaluation.json";
+    assert!(bench.ok(&["eval", "--check", signed]).contains("reproduces"));
+    // Another policy in the same place is not the one that was evaluated.
+    let config = bench.path(&format!("{policy}/config.json"));
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, text.clone() + "\n").unwrap();
+    let other = bench.run(&["eval", "--check", signed]);
+    let said = String::from_utf8_lossy(&other.stderr);
+    assert!(!other.status.success() && said.contains("is not the policy"), "{said}");
+    std::fs::write(&config, text).unwrap();
     let other = eval("HalfCheetah-v5");
     let said = String::from_utf8_lossy(&other.stderr);
     assert!(!other.status.success() && said.contains("1 dimensions in the policy"), "{said}");

@@ -11,7 +11,7 @@ use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Flex, TensorData, TensorMetadata, backend_extension};
 
-use super::kernels::{self, Activation, AttentionGeometry, ConvGeometry};
+use super::kernels::{self, Activation, AttentionGeometry, ConvGeometry, KeyMask};
 
 /// Operations with fused kernels, routed by burn to the tensor's back end.
 #[backend_extension(Flex, Autodiff)]
@@ -42,6 +42,7 @@ pub trait FusedOps: Backend {
         q: FloatTensor<Self>,
         kv: FloatTensor<Self>,
         heads: usize,
+        mask: KeyMask,
     ) -> FloatTensor<Self>;
     /// Key points of a map `[batch, h, w, c]`: `[batch, 2c]`.
     fn fused_spatial_softmax(map: FloatTensor<Self>) -> FloatTensor<Self>;
@@ -122,10 +123,10 @@ impl FusedOps for Flex {
         Self::make(y, &dims::<Self>(&x))
     }
 
-    fn fused_attention(q: FlexTensor, kv: FlexTensor, heads: usize) -> FlexTensor {
+    fn fused_attention(q: FlexTensor, kv: FlexTensor, heads: usize, mask: KeyMask) -> FlexTensor {
         let shape = dims::<Self>(&q);
         let g = attention_geometry(&shape, &dims::<Self>(&kv), heads);
-        Self::make(kernels::attention(&Self::read(&q), &Self::read(&kv), &g).0, &shape)
+        Self::make(kernels::attention(&Self::read(&q), &Self::read(&kv), &mask, &g).0, &shape)
     }
 
     fn fused_spatial_softmax(map: FlexTensor) -> FlexTensor {
@@ -341,18 +342,20 @@ impl<B: HostKernels + FusedOps, C: CheckpointStrategy> FusedOps for Autodiff<B, 
         q: FloatTensor<Self>,
         kv: FloatTensor<Self>,
         heads: usize,
+        mask: KeyMask,
     ) -> FloatTensor<Self> {
         match AttentionBackward.prepare::<C>([q.node(), kv.node()]).compute_bound().stateful() {
             OpsKind::Tracked(prep) => {
                 let shape = dims::<B>(q.primitive());
                 let g = attention_geometry(&shape, &dims::<B>(kv.primitive()), heads);
                 let (hq, hkv) = (B::read(q.primitive()), B::read(kv.primitive()));
-                let (y, weights) = kernels::attention(&hq, &hkv, &g);
+                let (y, weights) = kernels::attention(&hq, &hkv, &mask, &g);
                 let weights = B::make(weights, &[g.batch, g.heads, g.queries, g.keys]);
                 prep.finish((hq, hkv, B::read(&weights), g), B::make(y, &shape))
             }
             OpsKind::UnTracked(prep) => {
-                prep.finish(B::fused_attention(q.into_primitive(), kv.into_primitive(), heads))
+                let (q, kv) = (q.into_primitive(), kv.into_primitive());
+                prep.finish(B::fused_attention(q, kv, heads, mask))
             }
         }
     }

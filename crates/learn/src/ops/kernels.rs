@@ -3,6 +3,8 @@
 //! Layouts: images and feature maps NHWC, tokens `[batch, tokens, dim]`, weights `[in, out]`
 //! (convolutions `[kernel_h · kernel_w · in, out]`). Every sum runs in a fixed order.
 
+use std::sync::Arc;
+
 use super::gemm::{Mat, matmul};
 
 /// What follows a linear map or a convolution.
@@ -291,9 +293,35 @@ pub struct AttentionGeometry {
     pub heads: usize,
 }
 
+/// Which keys an attention may look at.
+#[derive(Debug, Clone, Default)]
+pub enum KeyMask {
+    /// Every one.
+    #[default]
+    All,
+    /// Those that are true, `[batch, keys]`; at least one of each sequence.
+    Only(Arc<[bool]>),
+}
+
+impl KeyMask {
+    /// Puts the scores of keys that may not be seen beyond reach.
+    fn apply(&self, scores: &mut [f32], b: usize) {
+        if let Self::Only(kept) = self {
+            let kept = &kept[b * scores.len()..(b + 1) * scores.len()];
+            let hidden = scores.iter_mut().zip(kept).filter(|(_, kept)| !**kept);
+            hidden.for_each(|(score, _)| *score = f32::MIN);
+        }
+    }
+}
+
 /// Scaled dot-product attention over heads: result `[batch, queries, dim]` and the attention
-/// weights `[batch, heads, queries, keys]`.
-pub fn attention(q: &[f32], kv: &[f32], g: &AttentionGeometry) -> (Vec<f32>, Vec<f32>) {
+/// weights `[batch, heads, queries, keys]`, below 1e-37 where `mask` hides a key.
+pub fn attention(
+    q: &[f32],
+    kv: &[f32],
+    mask: &KeyMask,
+    g: &AttentionGeometry,
+) -> (Vec<f32>, Vec<f32>) {
     let head = g.dim / g.heads;
     let scale = 1.0 / (head as f32).sqrt();
     let mut out = vec![0.0; g.batch * g.queries * g.dim];
@@ -305,6 +333,7 @@ pub fn attention(q: &[f32], kv: &[f32], g: &AttentionGeometry) -> (Vec<f32>, Vec
             let size = (g.queries, head, g.keys);
             matmul(size, &mut weights, at, g.keys, qm, km.t(), scale, 0.0);
             for row in weights[at..at + g.queries * g.keys].chunks_exact_mut(g.keys) {
+                mask.apply(row, b);
                 softmax(row);
             }
             let p = Mat::strided(&weights, at, g.keys);

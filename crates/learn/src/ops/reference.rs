@@ -6,7 +6,7 @@ use burn::tensor::module::conv2d;
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Tensor, TensorData};
 
-use super::kernels::{Activation, ConvGeometry};
+use super::kernels::{Activation, ConvGeometry, KeyMask};
 
 fn activate<const D: usize>(x: Tensor<D>, act: Activation) -> Tensor<D> {
     match act {
@@ -54,14 +54,19 @@ pub(crate) fn layer_norm(x: Tensor<3>, gamma: &Tensor<1>, beta: &Tensor<1>) -> T
 }
 
 /// See [`super::attention`].
-pub(crate) fn attention(q: Tensor<3>, kv: Tensor<3>, heads: usize) -> Tensor<3> {
+pub(crate) fn attention(q: Tensor<3>, kv: Tensor<3>, heads: usize, mask: &KeyMask) -> Tensor<3> {
     let [batch, queries, dim] = q.dims();
     let keys = kv.dims()[1];
     let head = dim / heads;
     let split = |t: Tensor<3>, n: usize| t.reshape([batch, n, heads, head]).permute([0, 2, 1, 3]);
     let k = split(kv.clone().slice([0..batch, 0..keys, 0..dim]), keys);
     let v = split(kv.slice([0..batch, 0..keys, dim..2 * dim]), keys);
-    let scores = split(q, queries).matmul(k.transpose()) / (head as f64).sqrt();
+    let mut scores = split(q, queries).matmul(k.transpose()) / (head as f64).sqrt();
+    if let KeyMask::Only(kept) = mask {
+        let hidden: Vec<f32> = kept.iter().map(|kept| if *kept { 0.0 } else { -1e30 }).collect();
+        let hidden = TensorData::new(hidden, [batch, 1, 1, keys]);
+        scores = scores.clone() + Tensor::<4>::from_data(hidden, &scores.device());
+    }
     softmax(scores, 3).matmul(v).permute([0, 2, 1, 3]).reshape([batch, queries, dim])
 }
 

@@ -91,9 +91,13 @@ fn layer_norm_matches_burn() {
 fn attention_matches_burn() {
     let rng = &mut ChaCha8Rng::seed_from_u64(4);
     let (q, kv) = (random(rng, [2, 5, 12]), random(rng, [2, 7, 24]));
-    let ours = attention(q.clone(), kv.clone(), 3);
-    let theirs = reference::attention(q.clone(), kv.clone(), 3);
-    compare("attention", rng, ours, theirs, &[leaf!(q), leaf!(kv)]);
+    let kept =
+        [true, false, true, true, false, true, true, true, true, true, true, false, false, false];
+    for mask in [KeyMask::All, KeyMask::Only(kept.into())] {
+        let ours = attention(q.clone(), kv.clone(), 3, &mask);
+        let theirs = reference::attention(q.clone(), kv.clone(), 3, &mask);
+        compare("attention", rng, ours, theirs, &[leaf!(q), leaf!(kv)]);
+    }
 }
 
 #[test]

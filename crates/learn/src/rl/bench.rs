@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use embody_core::{Result, Team};
 
 use super::agent::{Scalars, lock};
-use super::noise::{normals, stream};
 use super::sac::{Sac, SacConfig};
+use crate::noise::{normals, stream};
 use crate::ops::gemm::{Mat, matmul};
 
 /// Rows, inner and outer size of the products by which the ceiling is measured: large enough that

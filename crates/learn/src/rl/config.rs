@@ -5,8 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::ppo::PpoConfig;
 use super::sac::SacConfig;
 use super::td3::Td3Config;
-use crate::act::check;
-use crate::error::Error;
+use crate::error::{Error, check};
 
 /// The algorithm and its settings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -5,8 +5,8 @@
 
 use super::kernels::Nonlinearity;
 use super::mlp::{Init, Mlp, PIECE, Tape};
-use super::noise::stream;
 use super::optimizer::Adam;
+use crate::noise::stream;
 
 /// N networks of one shape.
 pub(crate) struct Critics {

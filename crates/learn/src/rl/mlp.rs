@@ -8,7 +8,7 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
 use super::kernels::{self, Nonlinearity};
-use super::noise::normal;
+use crate::noise::normal;
 use crate::ops::gemm::{Mat, matmul};
 
 /// Rows that one pass takes at most; more are passed in pieces, so that they stay in the cache.

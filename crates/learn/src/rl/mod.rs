@@ -10,10 +10,8 @@ mod bench;
 mod config;
 mod critics;
 mod envs;
-mod events;
 mod kernels;
 mod mlp;
-mod noise;
 mod normalize;
 mod optimizer;
 mod policy;
@@ -25,7 +23,6 @@ mod td3;
 
 pub use bench::{sac_flop_per_update, sac_updates_per_second, sgemm_flop_per_second};
 pub use config::{AlgorithmConfig, RlConfig, RlPreset, rl_preset, rl_presets};
-pub use events::EVENTS_DIR;
 pub use kernels::Nonlinearity;
 pub use normalize::Normalization;
 pub(crate) use policy::{ActorModel, MLP_GAUSSIAN};

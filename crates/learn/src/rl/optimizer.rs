@@ -105,7 +105,7 @@ impl Adam {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rl::noise::{normals, stream};
+    use crate::noise::{normals, stream};
 
     /// Against the published update in f64, with a decoupled decay and gradients clipped.
     #[test]

@@ -19,9 +19,8 @@ use serde::{Deserialize, Serialize};
 use super::kernels::{self, Nonlinearity};
 use super::mlp::{Mlp, Tape};
 use super::normalize::RunningMoments;
-use crate::act::check;
-use crate::checkpoint::{self, ACTION};
-use crate::error::Error;
+use crate::checkpoint::{self, ACTION, Stored};
+use crate::error::{Error, check};
 
 /// The type that config.json names.
 pub(crate) const MLP_GAUSSIAN: &str = "mlp-gaussian";
@@ -139,10 +138,10 @@ impl ActorModel {
         let mut tensors = Vec::new();
         for spec in self.net.specs("actor") {
             let values = spec.turn(&self.params[spec.at..spec.at + spec.len()], false);
-            tensors.push((spec.name, spec.shape, values));
+            tensors.push(Stored::floats(spec.name, spec.shape, values));
         }
         let mut vector = |name: &str, values: Vec<f32>| {
-            tensors.push((name.to_owned(), vec![values.len()], values));
+            tensors.push(Stored::floats(name, vec![values.len()], values));
         };
         if let Deviation::Learned(log_std) = &self.deviation {
             vector("log_std", log_std.clone());

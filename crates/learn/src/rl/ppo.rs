@@ -17,11 +17,11 @@ use serde::{Deserialize, Serialize};
 use super::agent::{Agent, AgentState, Scalars, bad_state, lock};
 use super::envs::Envs;
 use super::mlp::{Init, Mlp, PIECE, Tape};
-use super::noise::{normals, shuffle, stream};
 use super::normalize::{Bits, Normalization, RewardScale, RunningMoments};
 use super::optimizer::{self, Adam};
 use super::policy::{ActorModel, Deviation, Squash};
 use crate::error::Error;
+use crate::noise::{normals, shuffle, stream};
 
 mod config;
 

@@ -86,10 +86,10 @@ impl Replay {
 
     /// Fills the first `rows` places with random numbers, for measuring.
     pub fn fill_with_noise(&mut self, rows: usize) {
-        let mut rng = super::noise::stream(0, "bench/transitions", 0);
+        let mut rng = crate::noise::stream(0, "bench/transitions", 0);
         for (dim, column) in self.columns() {
             column.resize(rows * dim, 0.0);
-            super::noise::normals(&mut rng, column);
+            crate::noise::normals(&mut rng, column);
         }
         self.ends.fill(0.0);
         (self.len, self.at) = (rows, rows % self.capacity);

@@ -25,15 +25,14 @@ use serde_json::{Map, Value, json};
 use super::agent::{Agent, AgentState, SavedScalars, Scalars};
 use super::config::{AlgorithmConfig, RlConfig};
 use super::envs::{Envs, SavedEnvs};
-use super::events::Events;
 use super::policy::ActorModel;
 use super::ppo::Ppo;
 use super::sac::Sac;
 use super::td3::Td3;
-use crate::act::check;
-use crate::checkpoint;
-use crate::error::Error;
+use crate::checkpoint::{self, Stored};
+use crate::error::{Error, check};
 use crate::evaluate::{EvalOptions, EvalResult, evaluate};
+use crate::events::Events;
 use crate::train::{Lines, METRICS_FILE, POLICY_DIR};
 
 const TIMING_FILE: &str = "timing.jsonl";
@@ -412,7 +411,9 @@ fn save(
     let dir = AtomicDir::begin(&target, false)?;
     let state = agent.save();
     let (snapshot, saved_envs) = envs.save();
-    let tensors: Vec<_> = state.vectors.into_iter().map(|(n, v)| (n, vec![v.len()], v)).collect();
+    let stored =
+        |(name, values): (String, Vec<f32>)| Stored::floats(name, vec![values.len()], values);
+    let tensors: Vec<_> = state.vectors.into_iter().map(stored).collect();
     checkpoint::write_tensors(&dir.path().join(AGENT_TENSORS), &tensors)?;
     let path = dir.path().join(MEMORY);
     let mut memory = BufWriter::new(fs::File::create(&path).at("create", &path)?);

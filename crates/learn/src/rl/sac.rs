@@ -20,12 +20,12 @@ use super::critics::{CriticWork, Critics, join, pieces, rows_of, smallest};
 use super::envs::Envs;
 use super::kernels;
 use super::mlp::{Init, Mlp, PIECE, Tape};
-use super::noise::{normals, stream};
 use super::normalize::{Bits, RunningMoments};
 use super::optimizer::{self, Adam};
 use super::policy::{ActorModel, Deviation, Squash, check_bounds};
 use super::replay::{Replay, Shard};
 use crate::error::Error;
+use crate::noise::{normals, stream};
 
 mod config;
 

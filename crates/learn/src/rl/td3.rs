@@ -17,12 +17,11 @@ use super::critics::{CriticWork, Critics, join, pieces, rows_of, smallest};
 use super::envs::Envs;
 use super::kernels::{self, Nonlinearity};
 use super::mlp::{Init, Mlp, PIECE, Tape};
-use super::noise::{normals, stream};
 use super::optimizer::{self, Adam};
 use super::policy::{ActorModel, Deviation, Squash, check_bounds};
 use super::replay::{Replay, Shard};
-use crate::act::check;
-use crate::error::Error;
+use crate::error::{Error, check};
+use crate::noise::{normals, stream};
 use crate::rl::config::{above_zero, at_least_one, not_negative, share};
 
 /// Settings of TD3.

@@ -4,8 +4,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use super::noise::{normals, stream};
-use crate::checkpoint;
+use crate::checkpoint::{self, Stored};
+use crate::noise::{normals, stream};
 
 const PYTHON: &str = "EMBODY_RL_PYTHON";
 
@@ -21,7 +21,7 @@ pub(super) fn ask(case: &Value, vectors: &[(String, Vec<f32>)]) -> Option<Vector
     let home = tempfile::tempdir().expect("temporary folder");
     checkpoint::write_json(&home.path().join("case.json"), case).expect("write");
     let tensors: Vec<_> =
-        vectors.iter().map(|(n, v)| (n.clone(), vec![v.len()], v.clone())).collect();
+        vectors.iter().map(|(n, v)| Stored::floats(n, vec![v.len()], v.clone())).collect();
     checkpoint::write_tensors(&home.path().join("in.safetensors"), &tensors).expect("write");
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/oracle/rl_updates.py");
     let status = Command::new(python).arg(script).arg(home.path()).status().expect("start python");

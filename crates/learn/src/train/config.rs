@@ -3,22 +3,8 @@
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use crate::act::{ActConfig, check};
-use crate::error::Error;
-
-/// Which policy to train.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "kebab-case")]
-pub enum PolicyConfig {
-    /// A small action-chunking transformer with a convolutional stem.
-    ActSmall(ActConfig),
-}
-
-impl Default for PolicyConfig {
-    fn default() -> Self {
-        Self::ActSmall(ActConfig::default())
-    }
-}
+use crate::error::{Error, check};
+use crate::imitation::{PolicyConfig, Steps};
 
 /// Random changes of the training pictures.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -26,23 +12,28 @@ impl Default for PolicyConfig {
 pub struct AugmentConfig {
     /// Pictures move by up to this many pixels each way, their edge repeated.
     pub shift_px: usize,
-    /// Brightness of a picture changes by a factor within ± this.
+    /// Brightness of a picture changes by a factor within 1 ± this.
     pub brightness: f32,
+    /// Its contrast, about its mean grey, likewise.
+    pub contrast: f32,
+    /// Its saturation, about each pixel's grey, likewise.
+    pub saturation: f32,
 }
 
 impl AugmentConfig {
     /// No change.
-    pub(crate) const NONE: Self = Self { shift_px: 0, brightness: 0.0 };
+    pub(crate) const NONE: Self =
+        Self { shift_px: 0, brightness: 0.0, contrast: 0.0, saturation: 0.0 };
 }
 
 impl Default for AugmentConfig {
     fn default() -> Self {
-        Self { shift_px: 2, brightness: 0.0 }
+        Self { shift_px: 2, ..Self::NONE }
     }
 }
 
-/// How to train. Everything but `threads` and `prefetch` is part of
-/// what makes a result.
+/// How to train. Everything but `threads`, `prefetch` and `checkpoint_minutes` is part of what makes a
+/// result.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainConfig {
@@ -58,7 +49,8 @@ pub struct TrainConfig {
     pub steps: usize,
     /// Frames per step.
     pub batch_size: usize,
-    /// Parts that a batch is split into, computed side by side and summed in order. Part of the
+    /// Parts that a batch is split into, computed side by side and summed in order: as many at a time
+    /// as there are threads, so that many parts make large batches fit into memory. Part of the
     /// result, so that the number of threads is not.
     pub shards: usize,
     /// Highest learning rate of AdamW.
@@ -67,6 +59,8 @@ pub struct TrainConfig {
     pub final_lr: f64,
     /// Steps of linear warm-up.
     pub warmup: usize,
+    /// Decay of AdamW's mean gradient.
+    pub beta1: f64,
     /// Decoupled weight decay, on matrices.
     pub weight_decay: f64,
     /// Gradients longer than this are scaled down to it.
@@ -81,8 +75,13 @@ pub struct TrainConfig {
     pub eval_every: usize,
     /// Held-out frames looked at, spread by weight.
     pub eval_frames: usize,
+    /// Evaluations on held-out frames without a better loss after which training ends, with the
+    /// weights of the best; 0 for never.
+    pub patience: usize,
     /// Steps between checkpoints.
     pub checkpoint_every: usize,
+    /// Minutes between checkpoints, whatever the steps; 0 for no such. Never changes a result.
+    pub checkpoint_minutes: f64,
     /// Root of every random stream.
     pub seed: u64,
     /// Threads; 0 for one per core. Never changes a result.
@@ -103,6 +102,7 @@ impl Default for TrainConfig {
             lr: 1e-3,
             final_lr: 0.01,
             warmup: 100,
+            beta1: 0.9,
             weight_decay: 1e-4,
             grad_clip: 1.0,
             ema: 0.998,
@@ -110,7 +110,9 @@ impl Default for TrainConfig {
             log_every: 20,
             eval_every: 500,
             eval_frames: 256,
+            patience: 0,
             checkpoint_every: 500,
+            checkpoint_minutes: 10.0,
             seed: 0,
             threads: 0,
             prefetch: 4,
@@ -121,13 +123,7 @@ impl Default for TrainConfig {
 impl TrainConfig {
     /// Without what never changes a result.
     pub(crate) fn of_the_result(&self) -> Self {
-        Self { threads: 0, prefetch: 1, ..self.clone() }
-    }
-
-    /// The policy's settings.
-    pub(crate) fn act(&self) -> &ActConfig {
-        let PolicyConfig::ActSmall(act) = &self.policy;
-        act
+        Self { threads: 0, prefetch: 1, checkpoint_minutes: 0.0, ..self.clone() }
     }
 
     /// Refuses impossible values before anything runs.
@@ -160,21 +156,54 @@ impl TrainConfig {
         }
         let decay = self.weight_decay;
         check("weight_decay", decay, (0.0..1.0).contains(&decay), "it must be in [0, 1)")?;
-        let change = self.augment.brightness;
-        check("brightness", change, (0.0..1.0).contains(&change), "it must be in [0, 1)")?;
-        self.act().validate()
+        let AugmentConfig { brightness, contrast, saturation, .. } = self.augment;
+        let changes =
+            [("brightness", brightness), ("contrast", contrast), ("saturation", saturation)];
+        for (key, change) in changes {
+            check(key, change, (0.0..1.0).contains(&change), "it must be in [0, 1)")?;
+        }
+        let minutes = self.checkpoint_minutes;
+        let rule = "it must be at least 0";
+        check("checkpoint_minutes", minutes, minutes >= 0.0 && minutes.is_finite(), rule)?;
+        let judged = self.patience == 0 || self.eval_every > 0;
+        check("patience", self.patience, judged, "it wants evaluations: set `eval_every`")?;
+        let (beta1, rule) = (self.beta1, "it must be in [0, 1)");
+        check("beta1", beta1, (0.0..1.0).contains(&beta1), rule)?;
+        self.policy.validate()
     }
 }
 
 /// The windows over time that a [`embody_core::BatchSource`] must be opened with to train `cfg`, and to
-/// judge its policy with [`crate::open_loop`]: frame offsets by feature key. Offset -1 of the action
-/// is for the baseline "hold the last action".
-pub fn required_windows(cfg: &TrainConfig) -> IndexMap<String, Vec<i64>> {
-    windows(cfg.act().chunk_size)
+/// judge its policy with [`crate::open_loop`]: frame offsets by feature key. `features` are the keys
+/// that the source gives where `cfg.inputs` names none. Offset -1 of the action is for the baseline
+/// "hold the last action".
+///
+/// # Errors
+/// Settings that make no network.
+pub fn required_windows<'a>(
+    cfg: &TrainConfig,
+    features: impl IntoIterator<Item = &'a str>,
+) -> embody_core::Result<IndexMap<String, Vec<i64>>> {
+    cfg.policy.validate()?;
+    let steps = cfg.policy.steps();
+    Ok(match cfg.inputs.is_empty() {
+        true => windows(steps, features),
+        false => windows(steps, cfg.inputs.iter().map(String::as_str)),
+    })
 }
 
 /// See [`required_windows`].
-pub(crate) fn windows(chunk: usize) -> IndexMap<String, Vec<i64>> {
-    let last = i64::try_from(chunk).unwrap_or(i64::MAX);
-    IndexMap::from([(crate::checkpoint::ACTION.to_owned(), (-1..last).collect())])
+pub(crate) fn windows<'a>(
+    steps: Steps,
+    features: impl IntoIterator<Item = &'a str>,
+) -> IndexMap<String, Vec<i64>> {
+    let offset = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+    let before = offset(steps.observed) - 1;
+    let actions = (-before.max(1)..offset(steps.chunk())).collect();
+    let mut windows = IndexMap::from([(crate::checkpoint::ACTION.to_owned(), actions)]);
+    if steps.observed > 1 {
+        let seen = features.into_iter().filter(|key| key.starts_with("observation."));
+        windows.extend(seen.map(|key| (key.to_owned(), (-before..=0).collect())));
+    }
+    windows
 }

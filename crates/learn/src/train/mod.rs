@@ -5,6 +5,7 @@
 //! threads can't change a result. Everything random is a function of (seed, step).
 
 mod batch;
+mod bench;
 mod config;
 mod preset;
 mod state;
@@ -12,7 +13,7 @@ mod state;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use embody_core::{
     AtomicDir, Batch, BatchSource, ContentHash, FeatureSpec, IoContext, Loader, LoaderOptions,
     Result, Sampler, Task, derive_seed, hash_bytes,
@@ -20,20 +21,25 @@ use embody_core::{
 use serde::{Deserialize, Serialize};
 
 pub(crate) use batch::{Targets, inputs, targets};
+pub use bench::{Bench, BenchShape};
 pub(crate) use config::windows;
-pub use config::{AugmentConfig, PolicyConfig, TrainConfig, required_windows};
+pub use config::{AugmentConfig, TrainConfig, required_windows};
 pub use preset::{Preset, preset, presets};
 
-use crate::act::{ActNet, ActionRepresentation, Dropout};
-use crate::checkpoint::{self, ACTION, Model};
+use crate::checkpoint::{self, ACTION, ENVIRONMENT, Model};
 use crate::error::{Error, name_frames};
+use crate::events::Events;
+use crate::imitation::{ActionRepresentation, Dropout, LossShare, Net, Pass, Steps};
 use crate::nn::Weights;
+use crate::noise;
 use crate::optim::{self, OptimState, StepSettings};
-use crate::processor::{CameraInput, Normalizer, Processor, pixel_table};
+use crate::processor::{
+    CameraInput, IMAGE_MEAN, IMAGE_STD, NormMode, Normalizer, PixelTable, Processor, VectorInput,
+};
 use crate::workers::Workers;
 use batch::Augment;
 pub(crate) use state::Lines;
-use state::{Saved, Window};
+use state::{Best, Saved, Window};
 
 /// The trained policy's folder in a run's folder.
 pub const POLICY_DIR: &str = "policy";
@@ -139,14 +145,16 @@ pub fn train(
     if let Some(outcome) = run.finished(out_dir, &done_path)? {
         return Ok(outcome);
     }
-    let parameters = run.net.table.len();
+    let parameters = run.net.table().len();
     let saved = state::restore(out_dir, &run.hash, parameters)?;
     let resumed_from = saved.as_ref().map(|s| s.step);
     let saved = saved.unwrap_or_else(|| Saved {
         step: 0,
         window: Window::default(),
+        best: None,
+        events_len: 0,
         elapsed_s: 0.0,
-        optim: OptimState::new(run.net.table.initial(cfg.seed)),
+        optim: OptimState::new(run.net.table().initial(cfg.seed)),
     });
     if let Some(step) = resumed_from {
         task.note(&format!("training continues from step {step}"));
@@ -155,12 +163,14 @@ pub fn train(
     let end = run.steps(held_out, saved, out_dir, task)?;
 
     let dir = AtomicDir::begin(&out_dir.join(POLICY_DIR), false)?;
-    checkpoint::write_model(dir.path(), &run.model(end.saved.optim.ema))?;
+    let steps = end.saved.step;
+    let weights = end.saved.best.map_or(end.saved.optim.ema, |best| best.weights);
+    checkpoint::write_model(dir.path(), &run.model(weights))?;
     let model_dir = dir.commit()?;
     let done = DoneFile {
         config_hash: run.hash.clone(),
         config: cfg.of_the_result(),
-        steps: cfg.steps,
+        steps,
         loss: end.loss,
         held_out_loss: end.held_out_loss,
         parameters,
@@ -174,13 +184,13 @@ pub fn train(
     Ok(TrainOutcome {
         model_dir,
         metrics: out_dir.join(METRICS_FILE),
-        steps: cfg.steps,
+        steps,
         train_loss: end.loss,
         held_out_loss: end.held_out_loss,
         parameters,
         resumed_from,
         elapsed_s: end.saved.elapsed_s,
-        samples_per_s: (cfg.steps * cfg.batch_size) as f64 / end.saved.elapsed_s.max(1e-9),
+        samples_per_s: (steps * cfg.batch_size) as f64 / end.saved.elapsed_s.max(1e-9),
         data_wait: end.data_wait,
     })
 }
@@ -189,12 +199,14 @@ pub fn train(
 struct Run<'a> {
     source: &'a dyn BatchSource,
     cfg: &'a TrainConfig,
-    net: ActNet,
+    net: Net,
+    steps: Steps,
     processor: Processor,
     action_names: Vec<String>,
+    versions: Vec<ContentHash>,
     hash: ContentHash,
     workers: Workers,
-    pixels: [[f32; 256]; 3],
+    pixels: Vec<PixelTable>,
     device: Device,
 }
 
@@ -203,6 +215,18 @@ struct End {
     loss: f64,
     held_out_loss: Option<f64>,
     data_wait: f64,
+}
+
+impl Saved {
+    /// Keeps the averaged weights where `loss`, theirs on held-out frames, is the best so far; true
+    /// where the best lies `patience` steps back.
+    fn judge(&mut self, loss: f64, patience: usize) -> bool {
+        if self.best.as_ref().is_none_or(|best| loss < best.loss) {
+            let weights = self.optim.ema.clone();
+            self.best = Some(Best { loss, step: self.step, weights });
+        }
+        self.best.as_ref().is_some_and(|best| self.step - best.step >= patience)
+    }
 }
 
 impl<'a> Run<'a> {
@@ -214,15 +238,30 @@ impl<'a> Run<'a> {
                 known: features.keys().cloned().collect::<Vec<_>>().join(", "),
             })
         };
+        cfg.validate()?;
+        let mode = cfg.policy.norm_mode();
+        let stats =
+            |key: &str, dim| Normalizer::from_stats(mode, key, source.stats().get(key), dim);
+        let vector = |key: String, dim: usize| -> Result<VectorInput> {
+            Ok(VectorInput { normalizer: stats(&key, dim)?, key })
+        };
         let mut cameras = Vec::new();
-        let mut state_key = None;
+        let (mut state, mut env) = (None, None);
         for key in chosen_inputs(cfg, source) {
             let spec = feature(&key)?;
+            let numeric = spec.dtype.is_numeric();
             match spec.shape.as_slice() {
                 [height, width, 3] if spec.dtype.is_visual() => {
-                    cameras.push(CameraInput { key, height: *height, width: *width });
+                    let (height, width) = (*height, *width);
+                    let crop = cfg.policy.crop().map(|(size, _)| size);
+                    let normalizer =
+                        Normalizer::guarded(NormMode::MeanStd, &IMAGE_MEAN, &IMAGE_STD);
+                    let camera = CameraInput { key, height, width, crop, normalizer };
+                    checkpoint::check_crop(&camera)?;
+                    cameras.push(camera);
                 }
-                [_] if spec.dtype.is_numeric() && state_key.is_none() => state_key = Some(key),
+                [n] if numeric && key == ENVIRONMENT => env = Some(vector(key, *n)?),
+                [n] if numeric && state.is_none() => state = Some(vector(key, *n)?),
                 shape => {
                     let found = format!("{:?} {shape:?}", spec.dtype);
                     let expected = "RGB pictures [h, w, 3], or one vector".to_owned();
@@ -230,44 +269,56 @@ impl<'a> Run<'a> {
                 }
             }
         }
-        let state_key = state_key.ok_or_else(|| Error::MissingFeature {
-            key: "observation.state".into(),
-            known: features.keys().cloned().collect::<Vec<_>>().join(", "),
-        })?;
-        let state_dim = feature(&state_key)?.numel();
         let action_names = feature(ACTION)?.dim_names();
         let action_dim = action_names.len();
-        let act = cfg.act();
-        checkpoint::check_representation(act, state_dim, action_dim)?;
-        let stats = |key: &str, dim| Normalizer::from_stats(key, source.stats().get(key), dim);
+        let (representation, observes_last) = cfg.policy.representation();
+        let steps = cfg.policy.steps();
         let mut processor = Processor {
-            state: stats(&state_key, state_dim)?,
+            state,
+            env,
             action: stats(ACTION, action_dim)?,
             lag: None,
             cameras,
-            state_key,
-            representation: act.action_representation,
+            representation,
         };
-        let delta = processor.representation != ActionRepresentation::Absolute;
-        if delta || act.observe_last_action {
-            let (actions, lag) = measured_normalizers(source, &processor, act.chunk_size)?;
+        checkpoint::check_representation(&cfg.policy, processor.state_dim(), action_dim)?;
+        let delta = representation != ActionRepresentation::Absolute;
+        if delta || observes_last {
+            let (actions, lag) = measured_normalizers(source, &processor, steps)?;
             processor.action = if delta { actions } else { processor.action };
-            processor.lag = act.observe_last_action.then_some(lag);
+            processor.lag = observes_last.then_some(lag);
         }
-        let net = ActNet::new(act, &checkpoint::net_shape(&processor))?;
+        let net = Net::new(&cfg.policy, &checkpoint::net_shape(&processor))?;
         let workers = Workers::new(cfg.threads)?;
         let hash = run_hash(source, cfg, &processor);
-        let (pixels, device) = (pixel_table(), Device::flex());
-        Ok(Self { source, cfg, net, processor, action_names, hash, workers, pixels, device })
+        let versions = source.versions()?;
+        let pixels = processor.cameras.iter().map(CameraInput::pixel_table).collect();
+        let device = Device::flex();
+        Ok(Self {
+            source,
+            cfg,
+            net,
+            steps,
+            processor,
+            action_names,
+            versions,
+            hash,
+            workers,
+            pixels,
+            device,
+        })
     }
 
     fn model(&self, weights: Vec<f32>) -> Model {
         Model {
+            config: self.cfg.policy.clone(),
             net: self.net.clone(),
             processor: self.processor.clone(),
             weights,
             fps: self.source.fps(),
             action_names: self.action_names.clone(),
+            trained_on: self.versions.clone(),
+            carried: serde_json::Map::new(),
         }
     }
 
@@ -306,6 +357,8 @@ impl<'a> Run<'a> {
         let cfg = self.cfg;
         let mut metrics = Lines::open(out_dir.join(METRICS_FILE), saved.step)?;
         let mut timing = Lines::open(out_dir.join("timing.jsonl"), saved.step)?;
+        let mut events = Events::open(out_dir, saved.events_len)?;
+        let mut written = Instant::now();
         let first = saved.step;
         let mut last = (f64::NAN, None);
         let started = Instant::now();
@@ -334,7 +387,7 @@ impl<'a> Run<'a> {
                 saved.step += 1;
                 saved.window.add(loss, norm);
                 let done = saved.step;
-                let at_end = done == cfg.steps;
+                let mut at_end = done == cfg.steps;
                 saved.elapsed_s = before + started.elapsed().as_secs_f64();
                 if done.is_multiple_of(cfg.log_every) || at_end {
                     let judge =
@@ -343,6 +396,9 @@ impl<'a> Run<'a> {
                         Some(source) => Some(self.held_out_loss(source, &saved.optim.ema)?),
                         None => None,
                     };
+                    if let Some(loss) = held_out_loss.filter(|_| cfg.patience > 0) {
+                        at_end |= saved.judge(loss, cfg.patience * cfg.eval_every);
+                    }
                     let (loss, grad_norm) = saved.window.means();
                     let epoch = (done * cfg.batch_size) as f64 / self.source.len() as f64;
                     metrics.add(&MetricsRow {
@@ -362,6 +418,16 @@ impl<'a> Run<'a> {
                         elapsed_s: saved.elapsed_s,
                         data_wait,
                     })?;
+                    let numbers = [
+                        ("train/loss", Some(loss)),
+                        ("train/held_out_loss", held_out_loss),
+                        ("train/lr", Some(lr)),
+                        ("train/grad_norm", Some(grad_norm)),
+                        ("train/samples_per_s", Some(rate / seconds)),
+                        ("train/data_wait", Some(data_wait)),
+                    ];
+                    let numbers = numbers.into_iter().filter_map(|(tag, v)| Some((tag, v?)));
+                    events.add(done as u64, numbers)?;
                     tick = (Instant::now(), done, batches.waited());
                     last = (loss, held_out_loss.or(last.1));
                     saved.window = Window::default();
@@ -375,19 +441,31 @@ impl<'a> Run<'a> {
                     note += &format!(", waits for data {:.0} % of the time", data_wait * 100.0);
                 }
                 let go_on = task.advance("train", done as u64, &note);
-                if !at_end && (go_on.is_err() || done.is_multiple_of(cfg.checkpoint_every)) {
+                let minutes = written.elapsed().as_secs_f64() / 60.0;
+                let due = done.is_multiple_of(cfg.checkpoint_every)
+                    || cfg.checkpoint_minutes > 0.0 && minutes >= cfg.checkpoint_minutes;
+                if !at_end && (go_on.is_err() || due) {
+                    written = Instant::now();
+                    saved.events_len = events.sync()?;
                     metrics.sync()?;
                     timing.sync()?;
                     let model = self.model(saved.optim.ema.clone());
                     state::save(out_dir, &saved, &self.hash, &model)?;
                 }
                 go_on?;
+                if at_end {
+                    break;
+                }
             }
             waited = batches.waited();
             Ok::<_, embody_core::Error>(())
         })?;
         metrics.sync()?;
         timing.sync()?;
+        events.sync()?;
+        if let Some(best) = &saved.best {
+            last.1 = Some(best.loss);
+        }
         let data_wait = waited.as_secs_f64() / started.elapsed().as_secs_f64().max(1e-9);
         Ok(End { saved, loss: last.0, held_out_loss: last.1, data_wait })
     }
@@ -401,15 +479,19 @@ impl<'a> Run<'a> {
         out_dir: &Path,
     ) -> Result<(f64, f64, f64)> {
         let cfg = self.cfg;
-        let base = Weights::new(&self.net.table, &optim.weights, &self.device);
-        let targets = targets(batch, &self.processor, cfg.act().chunk_size)?;
-        let valid = targets.mask.iter().sum::<f32>().max(1.0);
-        let weight = 1.0 / (valid * self.processor.action.mean.len() as f32);
-        let (seed, batch_size) = (cfg.seed, cfg.batch_size);
-        let augment = Augment { config: cfg.augment, seed, step, batch_size };
+        let base = Weights::new(self.net.table(), &optim.weights, &self.device);
+        let targets = targets(batch, &self.processor, self.steps)?;
+        let share = self.share(&targets);
+        let augment = Augment {
+            config: cfg.augment,
+            seed: cfg.seed,
+            step,
+            batch_size: cfg.batch_size,
+            crop_is_random: cfg.policy.crop().is_some_and(|(_, random)| random),
+        };
         let shards = shards(batch.frames.len(), cfg.shards);
         let parts = self.workers.map(&shards, |range| {
-            self.shard(batch, &targets, range.clone(), &base, weight, augment)
+            self.shard(batch, &targets, range.clone(), &base, share, augment)
         });
         let mut loss = 0.0;
         let mut grads: Vec<f32> = Vec::new();
@@ -434,26 +516,27 @@ impl<'a> Run<'a> {
         let settings = StepSettings {
             step,
             lr: lr as f32,
+            beta1: cfg.beta1 as f32,
             weight_decay: cfg.weight_decay as f32,
             ema_decay: cfg.ema as f32,
             scale: (cfg.grad_clip / norm.max(cfg.grad_clip)) as f32,
         };
-        optim.step(&self.net.table, &grads, settings, self.workers.len());
+        optim.step(self.net.table(), &grads, settings, self.workers.len());
         Ok((loss, norm, lr))
     }
 
-    /// Loss and gradients of one shard; `weight` turns its sum into its part of the batch's mean.
+    /// The shard's part of the batch's loss, and its gradients.
     fn shard(
         &self,
         batch: &Batch,
         targets: &Targets,
         range: std::ops::Range<usize>,
         base: &Weights,
-        weight: f32,
+        share: LossShare,
         augment: Augment,
     ) -> Result<(f64, Vec<f32>), Error> {
         let augment_step = augment.step;
-        let augment = Some(augment).filter(|a| a.config != AugmentConfig::NONE);
+        let augment = Some(augment).filter(|a| !a.is_none());
         let inputs = inputs(
             batch,
             targets,
@@ -466,66 +549,59 @@ impl<'a> Run<'a> {
         let weights = base.tracked();
         let stream = (augment_step * self.cfg.batch_size + range.start) as u64;
         let seed = derive_seed(self.cfg.seed, "train/dropout", stream);
-        let dropout = Dropout::new(self.cfg.act().dropout, seed);
-        let predicted = self.net.forward(&weights, &inputs, Some(&dropout), &self.device);
-        let [rows, chunk, dim] = predicted.dims();
-        let part =
-            |values: &[f32], width: usize| values[range.start * width..range.end * width].to_vec();
-        let wanted = TensorData::new(part(&targets.actions, chunk * dim), [rows, chunk, dim]);
-        let mask = TensorData::new(part(&targets.mask, chunk), [rows, chunk, 1]);
-        let wanted = Tensor::<3>::from_data(wanted, &self.device);
-        let mask = Tensor::<3>::from_data(mask, &self.device);
-        let loss = ((predicted - wanted).abs() * mask * weight).sum();
+        let dropout = Dropout::new(self.cfg.policy.dropout() as f32, seed);
+        let pass = Pass { w: &weights, dropout: Some(&dropout), device: &self.device };
+        let mut rng = noise::stream(self.cfg.seed, "train/noise", stream);
+        let loss = self.net.loss(pass, &inputs, &targets.wanted(range), share, &mut rng);
         let grads = loss.backward();
-        let value = loss.into_data();
-        let value = value.as_slice::<f32>().ok().and_then(|v| v.first().copied());
-        Ok((f64::from(value.unwrap_or(f32::NAN)), weights.gradients(&self.net.table, &grads)))
+        Ok((value(loss), weights.gradients(self.net.table(), &grads)))
     }
 
-    /// Mean L1 loss on evenly spaced held-out frames, without changes to the pictures.
+    /// What a batch's means are taken over.
+    fn share(&self, targets: &Targets) -> LossShare {
+        let kept = targets.kept.iter().filter(|kept| **kept).count().max(1);
+        let rows = targets.kept.len() / self.steps.predicted;
+        LossShare {
+            per_value: 1.0 / (kept * self.processor.action.dim()) as f32,
+            per_row: 1.0 / rows.max(1) as f32,
+        }
+    }
+
+    /// Mean loss on evenly spaced held-out frames, without changes to the pictures; what is random
+    /// is the same each time.
     fn held_out_loss(&self, source: &dyn BatchSource, weights: &[f32]) -> Result<f64> {
-        let weights = Weights::new(&self.net.table, weights, &self.device);
+        let weights = Weights::new(self.net.table(), weights, &self.device);
         let indices = Sampler::spread(source, self.cfg.eval_frames)?;
         let (mut sum, mut valid) = (0.0, 0.0);
         let mut batch = Batch::default();
         for part in indices.chunks(self.cfg.batch_size) {
             source.batch(part, &mut batch)?;
-            let t = targets(&batch, &self.processor, self.cfg.act().chunk_size)?;
+            let t = targets(&batch, &self.processor, self.steps)?;
+            let share = self.share(&t);
             let rows: Vec<usize> = (0..part.len()).collect();
             let errors = self.workers.map(&rows, |row| -> Result<f64, Error> {
-                let inputs = inputs(
-                    &batch,
-                    &t,
-                    *row..row + 1,
-                    &self.processor,
-                    &self.pixels,
-                    None,
-                    &self.device,
-                )?;
-                let predicted = self.net.forward(&weights, &inputs, None, &self.device).into_data();
-                let predicted = predicted.as_slice::<f32>().expect("actions are f32");
-                let dim = self.processor.action.mean.len();
-                let at = row * predicted.len();
-                let wanted = t.actions[at..at + predicted.len()].chunks_exact(dim);
-                let mask = &t.mask[row * predicted.len() / dim..];
-                let error = |(p, w): (&[f32], &[f32])| -> f64 {
-                    p.iter().zip(w).map(|(p, w)| f64::from((p - w).abs())).sum::<f64>()
-                };
-                Ok(predicted
-                    .chunks_exact(dim)
-                    .zip(wanted)
-                    .map(error)
-                    .zip(mask)
-                    .map(|(e, m)| e * f64::from(*m))
-                    .sum::<f64>())
+                let range = *row..row + 1;
+                let (p, device) = (&self.processor, &self.device);
+                let inputs = inputs(&batch, &t, range.clone(), p, &self.pixels, None, device)?;
+                let pass = Pass { w: &weights, dropout: None, device };
+                let mut rng = noise::stream(self.cfg.seed, "train/held-out", part[*row] as u64);
+                let wanted = t.wanted(range);
+                Ok(value(self.net.held_out_loss(pass, &inputs, &wanted, share, &mut rng)))
             });
+            let kept = t.kept.iter().filter(|kept| **kept).count() as f64;
             for error in errors {
-                sum += error?;
+                sum += error? * kept;
             }
-            valid += t.mask.iter().map(|m| f64::from(*m)).sum::<f64>();
+            valid += kept;
         }
-        Ok(sum / (valid * self.processor.action.mean.len() as f64).max(1.0))
+        Ok(sum / f64::max(valid, 1.0))
     }
+}
+
+/// The only number of a tensor; not a number where it has none.
+fn value(loss: Tensor<1>) -> f64 {
+    let data = loss.into_data();
+    data.as_slice::<f32>().ok().and_then(|v| v.first().copied()).map_or(f64::NAN, f64::from)
 }
 
 /// Consecutive parts of `rows`, equal to within one.
@@ -534,7 +610,8 @@ fn shards(rows: usize, count: usize) -> Vec<std::ops::Range<usize>> {
     (0..count).map(|i| i * rows / count..(i + 1) * rows / count).collect()
 }
 
-/// `cfg.inputs`, or the state and every camera.
+/// `cfg.inputs`, or the robot's state and every camera; what only a simulator knows of the
+/// surroundings has to be named.
 fn chosen_inputs(cfg: &TrainConfig, source: &dyn BatchSource) -> Vec<String> {
     if !cfg.inputs.is_empty() {
         return cfg.inputs.clone();
@@ -550,21 +627,18 @@ fn chosen_inputs(cfg: &TrainConfig, source: &dyn BatchSource) -> Vec<String> {
 fn measured_normalizers(
     source: &dyn BatchSource,
     processor: &Processor,
-    chunk: usize,
+    steps: Steps,
 ) -> Result<(Normalizer, Normalizer)> {
-    let dim = processor.action.mean.len();
-    let identity = Normalizer { mean: vec![0.0; dim], std: vec![1.0; dim] };
-    let raw = Processor { action: identity, ..processor.clone() };
+    let dim = processor.action.dim();
+    let raw = Processor { action: Normalizer::identity(dim), ..processor.clone() };
     let indices = Sampler::spread(source, 512)?;
     let (mut actions, mut lags) = (Moments::new(dim), Moments::new(dim));
     let mut batch = Batch::default();
     for part in indices.chunks(64) {
         source.batch(part, &mut batch)?;
-        let t = targets(&batch, &raw, chunk)?;
-        for (action, mask) in t.actions.chunks_exact(dim).zip(&t.mask) {
-            if *mask > 0.0 {
-                actions.add(action.iter().copied());
-            }
+        let t = targets(&batch, &raw, steps)?;
+        for (action, _) in t.actions.chunks_exact(dim).zip(&t.kept).filter(|(_, kept)| **kept) {
+            actions.add(action.iter().copied());
         }
         if t.states.len() == t.last.len() {
             for (last, state) in t.last.chunks_exact(dim).zip(t.states.chunks_exact(dim)) {
@@ -572,35 +646,48 @@ fn measured_normalizers(
             }
         }
     }
-    Ok((actions.normalizer(), lags.normalizer()))
+    Ok((actions.normalizer(processor.action.mode), lags.normalizer(NormMode::MeanStd)))
 }
 
-/// Sums for mean and deviation of each dimension.
+/// Sums for mean and deviation of each dimension, and its range.
 struct Moments {
     sum: Vec<f64>,
     squares: Vec<f64>,
+    min: Vec<f64>,
+    max: Vec<f64>,
     count: f64,
 }
 
 impl Moments {
     fn new(dim: usize) -> Self {
-        Self { sum: vec![0.0; dim], squares: vec![0.0; dim], count: 0.0 }
+        Self {
+            sum: vec![0.0; dim],
+            squares: vec![0.0; dim],
+            min: vec![f64::INFINITY; dim],
+            max: vec![f64::NEG_INFINITY; dim],
+            count: 0.0,
+        }
     }
 
     fn add(&mut self, row: impl Iterator<Item = f32>) {
         self.count += 1.0;
-        for (i, v) in row.enumerate() {
-            self.sum[i] += f64::from(v);
-            self.squares[i] += f64::from(v) * f64::from(v);
+        for (i, v) in row.map(f64::from).enumerate() {
+            self.sum[i] += v;
+            self.squares[i] += v * v;
+            self.min[i] = self.min[i].min(v);
+            self.max[i] = self.max[i].max(v);
         }
     }
 
-    fn normalizer(&self) -> Normalizer {
+    fn normalizer(&self, mode: NormMode) -> Normalizer {
+        if mode == NormMode::MinMax {
+            return Normalizer::guarded(mode, &self.min, &self.max);
+        }
         let n = self.count.max(1.0);
         let mean: Vec<f64> = self.sum.iter().map(|s| s / n).collect();
         let variance = |(s, m): (&f64, &f64)| (s / n - m * m).max(0.0).sqrt();
         let std: Vec<f64> = self.squares.iter().zip(&mean).map(variance).collect();
-        Normalizer::guarded(&mean, &std)
+        Normalizer::guarded(NormMode::MeanStd, &mean, &std)
     }
 }
 

@@ -1,7 +1,10 @@
 //! Settings that are known to work, by name.
 
-use super::config::{AugmentConfig, PolicyConfig, TrainConfig};
-use crate::act::{ActConfig, ActionRepresentation};
+use super::config::{AugmentConfig, TrainConfig};
+use crate::imitation::act::ActConfig;
+use crate::imitation::diffusion::DiffusionConfig;
+use crate::imitation::flow::FlowConfig;
+use crate::imitation::{ActionRepresentation, PolicyConfig};
 
 /// A named starting point for a recipe.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,12 +44,68 @@ fn all() -> Vec<Preset> {
         dropout: 0.2,
         ..ActConfig::default()
     };
+    let lerobots = TrainConfig {
+        policy: PolicyConfig::Act(ActConfig::lerobot()),
+        steps: 100_000,
+        batch_size: 8,
+        lr: 1e-5,
+        final_lr: 1.0,
+        warmup: 0,
+        grad_clip: 10.0,
+        ema: 0.0,
+        augment: AugmentConfig::NONE,
+        ..TrainConfig::default()
+    };
     vec![
+        Preset {
+            name: "act",
+            about: "the paper's ACT with LeRobot's settings, 52 million parameters: days on a processor",
+            image_size: None,
+            config: lerobots.clone(),
+        },
         Preset {
             name: "act-small",
             about: "a small ACT for simulated arms: minutes on two cores",
             image_size: None,
             config: TrainConfig::default(),
+        },
+        Preset {
+            name: "diffusion",
+            about: "Diffusion Policy with LeRobot's settings, 260 million parameters and more: days on a processor",
+            image_size: None,
+            config: TrainConfig {
+                policy: PolicyConfig::Diffusion(DiffusionConfig::lerobot()),
+                batch_size: 64,
+                lr: 1e-4,
+                final_lr: 0.0,
+                warmup: 500,
+                beta1: 0.95,
+                weight_decay: 1e-6,
+                ..lerobots.clone()
+            },
+        },
+        Preset {
+            name: "diffusion-small",
+            about: "a small Diffusion Policy for simulated arms",
+            image_size: None,
+            config: TrainConfig {
+                policy: PolicyConfig::DiffusionSmall(DiffusionConfig::default()),
+                steps: 10_000,
+                checkpoint_every: 1000,
+                beta1: 0.95,
+                ..TrainConfig::default()
+            },
+        },
+        Preset {
+            name: "flow-small",
+            about: "a small flow-matching policy for simulated arms",
+            image_size: None,
+            config: TrainConfig {
+                policy: PolicyConfig::Flow(FlowConfig::default()),
+                steps: 10_000,
+                checkpoint_every: 1000,
+                ..TrainConfig::default()
+            },
         },
         Preset {
             name: "act-small-real",
@@ -57,7 +116,7 @@ fn all() -> Vec<Preset> {
                 steps: 500,
                 lr: 5e-4,
                 weight_decay: 0.05,
-                augment: AugmentConfig { shift_px: 6, brightness: 0.2 },
+                augment: AugmentConfig { shift_px: 6, brightness: 0.2, ..AugmentConfig::NONE },
                 eval_every: 100,
                 ..TrainConfig::default()
             },

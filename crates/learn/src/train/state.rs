@@ -3,7 +3,9 @@
 //! ```text
 //! OUT/metrics.jsonl              step, loss, held_out_loss, lr, grad_norm, epoch: reproducible
 //! OUT/timing.jsonl               step, samples_per_s, elapsed_s, data_wait: not reproducible, by nature
-//! OUT/checkpoints/000500/        training_state.{json,safetensors}, pretrained_model/ (a policy)
+//! OUT/tensorboard/               the same numbers as event files
+//! OUT/checkpoints/000500/        training_state.{json,safetensors}, best.safetensors where training may
+//!                                end early, pretrained_model/ (a policy)
 //! OUT/policy/                    the policy, once done
 //! OUT/training.json              settings, hash, summary, once done
 //! ```
@@ -15,12 +17,21 @@ use std::path::{Path, PathBuf};
 use embody_core::{AtomicDir, ContentHash, IoContext, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::{self, Model};
+use crate::checkpoint::{self, Model, Stored};
 use crate::optim::OptimState;
 
 const STATE_JSON: &str = "training_state.json";
 const STATE_TENSORS: &str = "training_state.safetensors";
 const NAMES: [&str; 4] = ["weights", "ema", "exp_avg", "exp_avg_sq"];
+const STATE_BEST: &str = "best.safetensors";
+
+/// The best weights so far, by the loss on held-out frames.
+#[derive(Debug, Clone)]
+pub(crate) struct Best {
+    pub loss: f64,
+    pub step: usize,
+    pub weights: Vec<f32>,
+}
 
 /// Sums since the last line of metrics, kept as bits so that JSON can't round them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -50,6 +61,10 @@ struct StateFile {
     step: usize,
     config_hash: ContentHash,
     window: Window,
+    /// Loss, as bits, and step of the best weights, where there are such.
+    best: Option<(u64, usize)>,
+    /// Length of the event file.
+    events_len: u64,
     /// Wall-clock so far, for people.
     elapsed_s: f64,
 }
@@ -58,6 +73,8 @@ struct StateFile {
 pub(crate) struct Saved {
     pub step: usize,
     pub window: Window,
+    pub best: Option<Best>,
+    pub events_len: u64,
     pub elapsed_s: f64,
     pub optim: OptimState,
 }
@@ -92,9 +109,13 @@ pub(crate) fn save(out: &Path, saved: &Saved, hash: &ContentHash, model: &Model)
     let tensors: Vec<_> = NAMES
         .iter()
         .zip([&o.weights, &o.ema, &o.m, &o.v])
-        .map(|(name, values)| ((*name).to_owned(), vec![values.len()], values.clone()))
+        .map(|(name, values)| Stored::floats(*name, vec![values.len()], values.clone()))
         .collect();
     checkpoint::write_tensors(&dir.path().join(STATE_TENSORS), &tensors)?;
+    if let Some(best) = &saved.best {
+        let best = Stored::floats("weights", vec![best.weights.len()], best.weights.clone());
+        checkpoint::write_tensors(&dir.path().join(STATE_BEST), &[best])?;
+    }
     let policy = dir.path().join("pretrained_model");
     fs::create_dir_all(&policy).at("create folder", &policy)?;
     checkpoint::write_model(&policy, model)?;
@@ -102,6 +123,8 @@ pub(crate) fn save(out: &Path, saved: &Saved, hash: &ContentHash, model: &Model)
         step: saved.step,
         config_hash: hash.clone(),
         window: saved.window,
+        best: saved.best.as_ref().map(|b| (b.loss.to_bits(), b.step)),
+        events_len: saved.events_len,
         elapsed_s: saved.elapsed_s,
     };
     checkpoint::write_json(&dir.path().join(STATE_JSON), &state)?;
@@ -125,7 +148,16 @@ pub(crate) fn restore(out: &Path, hash: &ContentHash, parameters: usize) -> Resu
     let path = dir.join(STATE_TENSORS);
     let [weights, ema, m, v] = checkpoint::read_vectors(&path, NAMES, parameters)?;
     let optim = OptimState { weights, ema, m, v };
-    Ok(Some(Saved { step: state.step, window: state.window, elapsed_s: state.elapsed_s, optim }))
+    let best = match state.best {
+        Some((loss, step)) => {
+            let [weights] =
+                checkpoint::read_vectors(&dir.join(STATE_BEST), ["weights"], parameters)?;
+            Some(Best { loss: f64::from_bits(loss), step, weights })
+        }
+        None => None,
+    };
+    let StateFile { step, window, events_len, elapsed_s, .. } = state;
+    Ok(Some(Saved { step, window, best, events_len, elapsed_s, optim }))
 }
 
 /// Removes every checkpoint.

@@ -10,7 +10,7 @@ use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 
 use crate::env::Reach;
-use crate::source::{CAMERA, small};
+use crate::source::{CAMERA, small, small_diffusion, small_flow};
 use crate::training::run;
 
 fn judge(
@@ -22,7 +22,7 @@ fn judge(
     let cancel = CancelToken::default();
     let task = Task { progress: &NoProgress, cancel: &cancel };
     let options =
-        EvalOptions { seeds: seeds.collect(), record_episodes: record, record_keys: vec![] };
+        EvalOptions { seeds: seeds.collect(), record_episodes: record, ..Default::default() };
     let mut kept = Vec::new();
     let mut keep = |episode| {
         kept.push(episode);
@@ -77,6 +77,23 @@ fn a_trained_policy_beats_the_mean_trajectory() {
     env.reset(&[Some(1), Some(2)]).unwrap();
     let time = latency(policy.as_mut(), &env.observations(), 20).unwrap();
     assert!(time.p50_ms > 0.0 && time.p50_ms <= time.p99_ms && time.n == 20);
+}
+
+#[test]
+fn diffusion_and_flow_learn_to_reach() {
+    for (cfg, lr) in [(small_diffusion(500), 3e-3), (small_flow(500), 3e-3)] {
+        let home = tempfile::tempdir().unwrap();
+        let outcome = run(&embody_learn::TrainConfig { lr, ..cfg }, home.path()).unwrap();
+        let act = |envs, threads| {
+            let options = PolicyOptions { threads, ..Default::default() };
+            let mut policy = load_policy(&outcome.model_dir, options).unwrap();
+            judge(envs, policy.as_mut(), 100..140, 1)
+        };
+        let (alone, beside) = (act(1, 1), act(7, 2));
+        assert!(alone == beside, "another batch gave another result");
+        let result = alone.0;
+        assert!(result.success_rate > 0.5, "{} of {}", result.successes, result.trials);
+    }
 }
 
 #[test]

@@ -4,7 +4,10 @@ use embody_core::{
     Array, ArrayData, Batch, BatchSource, DType, FeatureSpec, FeatureStats, Features, FrameRef,
     Result, StatsMap, derive_seed,
 };
-use embody_learn::{ActConfig, PolicyConfig, StemLayer, TrainConfig};
+use embody_learn::{
+    ActConfig, DiffusionConfig, FlowConfig, PolicyConfig, StemLayer, TrainConfig, required_windows,
+};
+use indexmap::IndexMap;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -16,7 +19,7 @@ pub const STATE: &str = "observation.state";
 pub struct Drawn {
     episodes: usize,
     seed: u64,
-    window: i64,
+    windows: IndexMap<String, Vec<i64>>,
     features: Features,
     stats: StatsMap,
     /// Frame whose action is not a number.
@@ -25,7 +28,6 @@ pub struct Drawn {
 
 impl Drawn {
     pub fn new(seed: u64, episodes: usize, cfg: &TrainConfig) -> Self {
-        let PolicyConfig::ActSmall(act) = &cfg.policy;
         let vector = || FeatureSpec::new(DType::Float32, &[2], &[]);
         let stats = FeatureStats {
             mean: vec![0.0; 2],
@@ -38,7 +40,9 @@ impl Drawn {
         Self {
             episodes,
             seed,
-            window: act.chunk_size as i64,
+            // Of settings that make no network, training has to tell.
+            windows: required_windows(cfg, [STATE, CAMERA])
+                .unwrap_or_else(|_| [("action".to_owned(), vec![-1, 0])].into()),
             features: Features::from([
                 (STATE.to_owned(), vector()),
                 (CAMERA.to_owned(), FeatureSpec::new(DType::Video, &[SIDE, SIDE, 3], &[])),
@@ -100,29 +104,76 @@ impl BatchSource for Drawn {
     fn batch(&self, indices: &[usize], out: &mut Batch) -> Result<()> {
         let (mut state, mut action, mut pad, mut pixels) = (vec![], vec![], vec![], vec![]);
         out.frames.clear();
+        let seen = self.windows.get(STATE).cloned();
         for index in indices {
             let (episode, frame) = (index / LENGTH, index % LENGTH);
             out.frames.push(FrameRef { dataset: 0, episode, frame });
-            state.extend(
-                self.action(episode, frame as i64 - 1).map(|v| if v.is_nan() { 0.0 } else { v }),
-            );
-            draw(self.goal(episode), &mut pixels);
-            for offset in -1..self.window {
+            for offset in seen.as_deref().unwrap_or(&[0]) {
+                // Before the first frame there is the first.
+                let at = (frame as i64 + offset).max(0);
+                let before = self.action(episode, at - 1);
+                state.extend(before.map(|v| if v.is_nan() { 0.0 } else { v }));
+                draw(self.goal(episode), &mut pixels);
+            }
+            for offset in &self.windows["action"] {
                 let at = frame as i64 + offset;
                 action.extend(self.action(episode, at));
                 pad.push(!(0..LENGTH as i64).contains(&at));
             }
         }
-        let (n, k) = (indices.len(), self.window as usize + 1);
+        let (n, k) = (indices.len(), self.windows["action"].len());
+        let window = seen.map(|w| w.len());
         let mut put = |key: &str, shape: &[usize], data| {
             out.arrays.insert(key.to_owned(), Array { shape: shape.to_vec(), data });
         };
-        put(STATE, &[n, 2], ArrayData::F32(state));
+        let windowed = |rest: &[usize]| {
+            [n].into_iter().chain(window).chain(rest.iter().copied()).collect::<Vec<_>>()
+        };
+        put(STATE, &windowed(&[2]), ArrayData::F32(state));
         put("action", &[n, k, 2], ArrayData::F32(action));
         put("action_is_pad", &[n, k], ArrayData::Bool(pad));
-        put(CAMERA, &[n, SIDE, SIDE, 3], ArrayData::U8(pixels));
+        put(CAMERA, &windowed(&[SIDE, SIDE, 3]), ArrayData::U8(pixels));
         Ok(())
     }
+}
+
+fn stem() -> Vec<StemLayer> {
+    [(8, 5), (16, 3)].map(|(channels, kernel)| StemLayer { channels, kernel, stride: 2 }).to_vec()
+}
+
+/// [`small`] with a Diffusion Policy that looks at two steps.
+pub fn small_diffusion(steps: usize) -> TrainConfig {
+    let policy = PolicyConfig::DiffusionSmall(DiffusionConfig {
+        n_obs_steps: 2,
+        horizon: 8,
+        n_action_steps: 3,
+        down_dims: vec![16, 32],
+        diffusion_step_embed_dim: 16,
+        num_inference_steps: Some(5),
+        stem: stem(),
+        keypoints: 8,
+        keypoint_layer: 2,
+        ..DiffusionConfig::default()
+    });
+    TrainConfig { policy, ..small(steps) }
+}
+
+/// [`small`] with flow matching.
+pub fn small_flow(steps: usize) -> TrainConfig {
+    let policy = PolicyConfig::Flow(FlowConfig {
+        chunk_size: 6,
+        n_action_steps: 3,
+        dim_model: 32,
+        n_heads: 2,
+        dim_feedforward: 32,
+        n_encoder_layers: 1,
+        n_decoder_layers: 1,
+        num_inference_steps: 5,
+        stem: stem(),
+        keypoints: 8,
+        ..FlowConfig::default()
+    });
+    TrainConfig { policy, ..small(steps) }
 }
 
 pub fn small(steps: usize) -> TrainConfig {
@@ -133,9 +184,7 @@ pub fn small(steps: usize) -> TrainConfig {
         heads: 2,
         ff_dim: 32,
         encoder_layers: 1,
-        stem: [(8, 5), (16, 3)]
-            .map(|(channels, kernel)| StemLayer { channels, kernel, stride: 2 })
-            .to_vec(),
+        stem: stem(),
         keypoints: 8,
         ..ActConfig::default()
     };

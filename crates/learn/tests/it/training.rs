@@ -8,7 +8,7 @@ use embody_learn::{
     open_loop, read_metrics, train,
 };
 
-use crate::source::{Drawn, small};
+use crate::source::{Drawn, small, small_diffusion, small_flow};
 
 /// Asks to stop after a step.
 struct StopAt(u64, CancelToken);
@@ -58,7 +58,7 @@ fn threads_change_no_bit() {
     for (name, threads) in [("one", 1), ("again", 1), ("two", 2), ("three", 3)] {
         let out = home.path().join(name);
         let mut cfg = TrainConfig { threads, prefetch: 2 * threads - 1, ..small(30) };
-        let PolicyConfig::ActSmall(act) = &mut cfg.policy;
+        let PolicyConfig::ActSmall(act) = &mut cfg.policy else { panic!("the small one") };
         act.dropout = 0.1;
         run(&cfg, &out).unwrap();
         results.push(result(&out));
@@ -67,6 +67,47 @@ fn threads_change_no_bit() {
     for other in &results[1..] {
         assert!(results[0] == *other, "another number of threads gave another result");
     }
+}
+
+#[test]
+fn noisy_policies_learn_the_same_on_any_threads() {
+    for cfg in [small_diffusion(12), small_flow(12)] {
+        let home = tempfile::tempdir().unwrap();
+        let mut results = Vec::new();
+        for threads in [1, 2, 3] {
+            let out = home.path().join(threads.to_string());
+            run(&TrainConfig { threads, ..cfg.clone() }, &out).unwrap();
+            results.push(result(&out));
+        }
+        stop_at(7, &cfg, &home.path().join("parts"));
+        run(&cfg, &home.path().join("parts")).unwrap();
+        results.push(result(&home.path().join("parts")));
+        for other in &results[1..] {
+            assert!(results[0] == *other, "another number of threads gave another result");
+        }
+    }
+}
+
+#[test]
+fn training_ends_early_with_the_best_weights() {
+    let home = tempfile::tempdir().unwrap();
+    // Far too fast to go on getting better.
+    let cfg = TrainConfig { lr: 0.03, ema: 0.0, eval_every: 4, patience: 2, ..small(400) };
+    let outcome = run(&cfg, &home.path().join("whole")).unwrap();
+    assert!(outcome.steps < 400, "{outcome:?}");
+    let rows = read_metrics(&outcome.metrics).unwrap();
+    let best = rows.iter().filter_map(|r| Some((r.held_out_loss?, r.step)));
+    let (loss, step) = best.min_by(|a, b| a.0.total_cmp(&b.0)).unwrap();
+    assert_eq!(outcome.held_out_loss, Some(loss));
+    assert_eq!(outcome.steps, step + 2 * cfg.eval_every);
+    assert!(home.path().join("whole/tensorboard").is_dir());
+
+    stop_at(step as u64 + 1, &cfg, &home.path().join("parts"));
+    let again = run(&cfg, &home.path().join("parts")).unwrap();
+    assert_eq!(again.resumed_from, Some(step + 1));
+    assert!(result(&home.path().join("whole")) == result(&home.path().join("parts")));
+    let done = run(&cfg, &home.path().join("whole")).unwrap();
+    assert_eq!((done.steps, done.elapsed_s), (outcome.steps, 0.0));
 }
 
 #[test]
@@ -131,7 +172,7 @@ fn impossible_settings_name_their_key() {
     refuse(TrainConfig { lr: f64::NAN, ..small(1) }, "lr");
     refuse(TrainConfig { inputs: vec!["observation.nose".into()], ..small(1) }, "observation.nose");
     let mut cfg = small(1);
-    let PolicyConfig::ActSmall(act) = &mut cfg.policy;
+    let PolicyConfig::ActSmall(act) = &mut cfg.policy else { panic!("the small one") };
     act.n_action_steps = 7;
     refuse(cfg, "n_action_steps");
     let unknown = serde_json::from_str::<TrainConfig>(r#"{"stepz": 3}"#).unwrap_err();
@@ -152,7 +193,7 @@ fn it_learns_to_see() {
         ActionRepresentation::DeltaToLast,
     ] {
         let mut cfg = TrainConfig { lr: 3e-3, ..small(300) };
-        let PolicyConfig::ActSmall(act) = &mut cfg.policy;
+        let PolicyConfig::ActSmall(act) = &mut cfg.policy else { panic!("the small one") };
         act.action_representation = representation;
         act.observe_last_action = representation == ActionRepresentation::DeltaToLast;
         let out = home.path().join(format!("{representation:?}"));

@@ -4,7 +4,7 @@ use burn::tensor::activation::{relu, sigmoid, tanh};
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::*;
-use crate::rl::noise::{normals, stream};
+use crate::noise::{normals, stream};
 
 fn tensor(values: &[f32], shape: [usize; 2]) -> Tensor<2> {
     let data = TensorData::new(values.to_vec(), shape);

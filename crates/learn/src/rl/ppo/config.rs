@@ -2,8 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::act::check;
-use crate::error::Error;
+use crate::error::{Error, check};
 use crate::rl::config::{above_zero, at_least_one, not_negative, share};
 use crate::rl::kernels::Nonlinearity;
 use crate::rl::normalize::Normalization;

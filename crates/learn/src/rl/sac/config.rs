@@ -3,8 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::act::check;
-use crate::error::Error;
+use crate::error::{Error, check};
 use crate::rl::config::{above_zero, at_least_one, share};
 use crate::rl::kernels::Nonlinearity;
 

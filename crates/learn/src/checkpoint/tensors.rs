@@ -1,0 +1,145 @@
+//! safetensors files: named arrays of numbers, read by name and shape, never more.
+
+use std::fs;
+use std::path::Path;
+
+use embody_core::{IoContext, Result};
+use indexmap::IndexMap;
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+
+use crate::error::Error;
+
+/// A tensor on its way to a file.
+pub(crate) struct Stored {
+    pub name: String,
+    pub shape: Vec<usize>,
+    pub values: Vec<f32>,
+    /// Whether it is written as i64.
+    pub integer: bool,
+}
+
+impl Stored {
+    /// One of f32.
+    pub fn floats(name: impl Into<String>, shape: Vec<usize>, values: Vec<f32>) -> Self {
+        Self { name: name.into(), shape, values, integer: false }
+    }
+}
+
+/// The tensors in the bytes of `path`.
+pub(crate) fn parse<'a>(path: &Path, bytes: &'a [u8]) -> Result<SafeTensors<'a>, Error> {
+    SafeTensors::deserialize(bytes)
+        .map_err(|source| Error::Safetensors { path: path.to_owned(), source })
+}
+
+/// The values of tensor `name`, which must be f32 of the `expected` shape.
+pub(crate) fn f32_values(
+    path: &Path,
+    name: &str,
+    view: &TensorView<'_>,
+    expected: &[usize],
+) -> Result<Vec<f32>, Error> {
+    if view.dtype() != Dtype::F32 || view.shape() != expected {
+        return Err(Error::TensorShape {
+            path: path.to_owned(),
+            name: name.to_owned(),
+            found: view.shape().to_vec(),
+            dtype: format!("{:?}", view.dtype()),
+            expected: expected.to_vec(),
+        });
+    }
+    let (words, _) = view.data().as_chunks::<4>();
+    Ok(words.iter().map(|w| f32::from_le_bytes(*w)).collect())
+}
+
+/// One integer as a float.
+pub(crate) fn count(path: &Path, name: &str, view: &TensorView<'_>) -> Result<f32, Error> {
+    if let (Dtype::I64, ([word], [])) = (view.dtype(), view.data().as_chunks::<8>()) {
+        return Ok(i64::from_le_bytes(*word) as f32);
+    }
+    f32_values(path, name, view, &[]).map(|values| values[0])
+}
+
+/// Writes tensors.
+pub(crate) fn write_tensors(path: &Path, tensors: &[Stored]) -> Result<()> {
+    let bytes = |t: &Stored| -> Vec<u8> {
+        match t.integer {
+            true => t.values.iter().flat_map(|v| (*v as i64).to_le_bytes()).collect(),
+            false => t.values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        }
+    };
+    let bytes: Vec<Vec<u8>> = tensors.iter().map(bytes).collect();
+    let wrap = |source| Error::Safetensors { path: path.to_owned(), source };
+    let mut views = Vec::new();
+    for (tensor, bytes) in tensors.iter().zip(&bytes) {
+        let dtype = if tensor.integer { Dtype::I64 } else { Dtype::F32 };
+        let view = TensorView::new(dtype, tensor.shape.clone(), bytes).map_err(wrap)?;
+        views.push((tensor.name.as_str(), view));
+    }
+    let file = safetensors::serialize(views, None).map_err(wrap)?;
+    fs::write(path, file).at("write", path)
+}
+
+/// Reads exactly the named f32 tensors of a file, in this order: one that is missing, misshapen or
+/// not wanted is an error.
+pub(crate) fn read_tensors(path: &Path, wanted: &[(String, Vec<usize>)]) -> Result<Vec<Vec<f32>>> {
+    let bytes = fs::read(path).at("read", path)?;
+    let tensors = parse(path, &bytes)?;
+    let mut out = Vec::with_capacity(wanted.len());
+    for (name, shape) in wanted {
+        let missing = |_| Error::TensorMissing { path: path.to_owned(), name: name.clone() };
+        out.push(f32_values(path, name, &tensors.tensor(name).map_err(missing)?, shape)?);
+    }
+    for name in tensors.names() {
+        if !wanted.iter().any(|(n, _)| n == name) {
+            let name = name.to_string();
+            return Err(Error::TensorUnexpected { path: path.to_owned(), name }.into());
+        }
+    }
+    Ok(out)
+}
+
+/// All f32 vectors of a file by name.
+pub(crate) fn read_all_vectors(path: &Path) -> Result<Vec<(String, Vec<f32>)>> {
+    let bytes = fs::read(path).at("read", path)?;
+    let tensors = parse(path, &bytes)?;
+    let mut out = Vec::new();
+    for (name, view) in tensors.tensors() {
+        let shape = view.shape().to_vec();
+        let values = f32_values(path, &name, &view, &shape)?;
+        out.push((name, values));
+    }
+    Ok(out)
+}
+
+/// Reads the named f32 vectors of a file, each `len` long.
+pub(crate) fn read_vectors<const N: usize>(
+    path: &Path,
+    names: [&str; N],
+    len: usize,
+) -> Result<[Vec<f32>; N]> {
+    let bytes = fs::read(path).at("read", path)?;
+    let tensors = parse(path, &bytes)?;
+    let mut out = [const { Vec::new() }; N];
+    for (slot, name) in out.iter_mut().zip(names) {
+        let missing = |_| Error::TensorMissing { path: path.to_owned(), name: name.to_owned() };
+        let view = tensors.tensor(name).map_err(missing)?;
+        *slot = f32_values(path, name, &view, &[len])?;
+    }
+    Ok(out)
+}
+
+/// The tensors of type f32 whose name `rename` keeps; others are no statistics that we use.
+pub(crate) fn f32_tensors(
+    path: &Path,
+    tensors: &SafeTensors<'_>,
+    rename: impl Fn(&str) -> Option<String>,
+) -> Result<IndexMap<String, Vec<f32>>, Error> {
+    let mut values = IndexMap::new();
+    for (name, view) in tensors.tensors().into_iter().filter(|(_, v)| v.dtype() == Dtype::F32) {
+        if let Some(key) = rename(&name) {
+            let shape = view.shape().to_vec();
+            values.insert(key, f32_values(path, &name, &view, &shape)?);
+        }
+    }
+    Ok(values)
+}

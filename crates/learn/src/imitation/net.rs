@@ -1,0 +1,263 @@
+//! The policies side by side: what the trainer, the checkpoints and the runtime know of each.
+
+use burn::tensor::{Tensor, TensorData};
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+use super::act::{ActConfig, ActNet};
+use super::diffusion::{DiffusionConfig, DiffusionNet, Draws};
+use super::flow::{FlowConfig, FlowDraws, FlowNet};
+use super::{ActionRepresentation, Demonstration, Inputs, LossShare, Pass, Shape};
+use crate::error::Error;
+use crate::nn::ParamTable;
+use crate::noise::normals;
+use crate::processor::NormMode;
+
+/// Which policy, with its settings. The tag is the checkpoint's `type`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub enum PolicyConfig {
+    /// A small action-chunking transformer with a convolutional stem.
+    ActSmall(ActConfig),
+    /// The paper's; what is not set is as in LeRobot.
+    Act(#[serde(deserialize_with = "over_act")] ActConfig),
+    /// A small Diffusion Policy with a convolutional stem.
+    DiffusionSmall(DiffusionConfig),
+    /// The paper's; what is not set is as in LeRobot.
+    Diffusion(#[serde(deserialize_with = "over_diffusion")] DiffusionConfig),
+    /// Flow matching with a transformer, small by default.
+    Flow(FlowConfig),
+}
+
+fn over_act<'de, D: serde::Deserializer<'de>>(from: D) -> Result<ActConfig, D::Error> {
+    over(ActConfig::lerobot(), from)
+}
+
+fn over_diffusion<'de, D: serde::Deserializer<'de>>(from: D) -> Result<DiffusionConfig, D::Error> {
+    over(DiffusionConfig::lerobot(), from)
+}
+
+/// Settings laid over `defaults`.
+fn over<'de, T, D>(defaults: T, from: D) -> Result<T, D::Error>
+where
+    T: Serialize + serde::de::DeserializeOwned,
+    D: serde::Deserializer<'de>,
+{
+    use serde::de::Error as _;
+    let given = serde_json::Map::deserialize(from)?;
+    let defaults = serde_json::to_value(defaults).map_err(D::Error::custom)?;
+    let mut all = defaults.as_object().cloned().unwrap_or_default();
+    all.extend(given);
+    serde_json::from_value(all.into()).map_err(D::Error::custom)
+}
+
+impl Default for PolicyConfig {
+    fn default() -> Self {
+        Self::ActSmall(ActConfig::default())
+    }
+}
+
+/// How many observations a policy looks at and how many actions it gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Steps {
+    /// Observations, the present one last.
+    pub observed: usize,
+    /// Actions predicted, from the first observation on.
+    pub predicted: usize,
+    /// Actions carried out of a prediction, from the present one on.
+    pub executed: usize,
+}
+
+impl Steps {
+    /// Actions predicted from the present one on.
+    pub fn chunk(self) -> usize {
+        self.predicted - (self.observed - 1)
+    }
+}
+
+impl PolicyConfig {
+    /// A checkpoint's `type`.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::ActSmall(_) => "act-small",
+            Self::Act(_) => "act",
+            Self::DiffusionSmall(_) => "diffusion-small",
+            Self::Diffusion(_) => "diffusion",
+            Self::Flow(_) => "flow",
+        }
+    }
+
+    /// Refuses values that make no network, and settings that LeRobot does not have in a type of its.
+    pub(crate) fn validate(&self) -> Result<(), Error> {
+        let (own, kind) = match self {
+            Self::Act(c) => (!c.is_lerobots(), "act-small"),
+            Self::Diffusion(c) => (!c.is_lerobots(), "diffusion-small"),
+            _ => (false, ""),
+        };
+        let rule = format!("a stem and the like are no part of LeRobot's; take `{kind}`");
+        crate::error::check("policy", self.kind(), !own, &rule)?;
+        match self {
+            Self::ActSmall(c) | Self::Act(c) => c.validate(),
+            Self::DiffusionSmall(c) | Self::Diffusion(c) => c.validate(),
+            Self::Flow(c) => c.validate(),
+        }
+    }
+
+    /// How far it looks back and ahead; `validate` first.
+    pub(crate) fn steps(&self) -> Steps {
+        match self {
+            Self::ActSmall(c) | Self::Act(c) => {
+                Steps { observed: 1, predicted: c.chunk_size, executed: c.n_action_steps }
+            }
+            Self::DiffusionSmall(c) | Self::Diffusion(c) => {
+                Steps { observed: c.n_obs_steps, predicted: c.horizon, executed: c.n_action_steps }
+            }
+            Self::Flow(c) => {
+                Steps { observed: 1, predicted: c.chunk_size, executed: c.n_action_steps }
+            }
+        }
+    }
+
+    /// Coefficient of temporal ensembling.
+    pub(crate) fn ensemble(&self) -> Option<f64> {
+        match self {
+            Self::ActSmall(c) | Self::Act(c) => c.temporal_ensemble_coeff,
+            Self::DiffusionSmall(c) | Self::Diffusion(c) => c.temporal_ensemble_coeff,
+            Self::Flow(c) => c.temporal_ensemble_coeff,
+        }
+    }
+
+    /// Share of features dropped in training.
+    pub(crate) fn dropout(&self) -> f64 {
+        match self {
+            Self::ActSmall(c) | Self::Act(c) => c.dropout,
+            Self::DiffusionSmall(_) | Self::Diffusion(_) => 0.0,
+            Self::Flow(c) => c.dropout,
+        }
+    }
+
+    /// What actions are relative to, and whether the last one is an input.
+    pub(crate) fn representation(&self) -> (ActionRepresentation, bool) {
+        match self {
+            Self::ActSmall(c) | Self::Act(c) => (c.action_representation, c.observe_last_action),
+            Self::DiffusionSmall(c) | Self::Diffusion(c) => {
+                (c.action_representation, c.observe_last_action)
+            }
+            Self::Flow(c) => (c.action_representation, c.observe_last_action),
+        }
+    }
+
+    /// The part of each picture that is seen, and whether it lies anywhere in training.
+    pub(crate) fn crop(&self) -> Option<((usize, usize), bool)> {
+        let (Self::DiffusionSmall(c) | Self::Diffusion(c)) = self else { return None };
+        c.crop_shape.map(|[height, width]| ((height, width), c.crop_is_random))
+    }
+
+    /// How vectors and actions are normalised when a training begins; pictures are by ImageNet's
+    /// means and deviations.
+    pub(crate) fn norm_mode(&self) -> NormMode {
+        match self {
+            // Samples are kept within ± 1 while noise is taken away.
+            Self::DiffusionSmall(_) | Self::Diffusion(_) => NormMode::MinMax,
+            Self::ActSmall(_) | Self::Act(_) | Self::Flow(_) => NormMode::MeanStd,
+        }
+    }
+}
+
+/// A policy's network, whichever it is.
+#[derive(Debug, Clone)]
+pub(crate) enum Net {
+    Act(ActNet),
+    Diffusion(Box<DiffusionNet>),
+    Flow(FlowNet),
+}
+
+impl Net {
+    /// Lays out the network for `cfg` and the data's sizes.
+    pub fn new(cfg: &PolicyConfig, shape: &Shape) -> Result<Self, Error> {
+        cfg.validate()?;
+        Ok(match cfg {
+            PolicyConfig::ActSmall(c) | PolicyConfig::Act(c) => Self::Act(ActNet::new(c, shape)?),
+            PolicyConfig::DiffusionSmall(c) | PolicyConfig::Diffusion(c) => {
+                Self::Diffusion(Box::new(DiffusionNet::new(c, shape)?))
+            }
+            PolicyConfig::Flow(c) => Self::Flow(FlowNet::new(c, shape)?),
+        })
+    }
+
+    /// Its parameters.
+    pub fn table(&self) -> &ParamTable {
+        match self {
+            Self::Act(net) => &net.table,
+            Self::Diffusion(net) => &net.table,
+            Self::Flow(net) => &net.table,
+        }
+    }
+
+    /// The shard's part of the batch's loss, `[1]`; what is random comes from `rng`.
+    pub fn loss(
+        &self,
+        pass: Pass<'_>,
+        inputs: &Inputs,
+        wanted: &Demonstration,
+        share: LossShare,
+        rng: &mut ChaCha8Rng,
+    ) -> Tensor<1> {
+        let mut drawn = |n: usize| {
+            let mut values = vec![0.0; n];
+            normals(rng, &mut values);
+            values
+        };
+        match self {
+            Self::Act(net) => {
+                let noise = net.config().use_vae.then(|| {
+                    let shape = [wanted.rows, net.config().latent_dim];
+                    let data = TensorData::new(drawn(shape[0] * shape[1]), shape);
+                    Tensor::from_data(data, pass.device)
+                });
+                net.loss(pass, inputs, wanted, share, noise)
+            }
+            Self::Diffusion(net) => {
+                let noise = drawn(wanted.actions.len());
+                let levels = net.config().num_train_timesteps;
+                let levels = (0..wanted.rows).map(|_| rng.random_range(0..levels)).collect();
+                net.loss(pass, inputs, wanted, share, &Draws { noise, levels })
+            }
+            Self::Flow(net) => {
+                let noise = drawn(wanted.actions.len());
+                let times = net.draw_times(rng, wanted.rows);
+                net.loss(pass, inputs, wanted, share, &FlowDraws { noise, times })
+            }
+        }
+    }
+
+    /// The loss by which held-out frames are judged: what acting would be measured by where that is
+    /// one pass (ACT's latent at zero), the training loss at draws from `rng` elsewhere.
+    pub fn held_out_loss(
+        &self,
+        pass: Pass<'_>,
+        inputs: &Inputs,
+        wanted: &Demonstration,
+        share: LossShare,
+        rng: &mut ChaCha8Rng,
+    ) -> Tensor<1> {
+        match self {
+            Self::Act(net) => net.loss(pass, inputs, wanted, share, None),
+            _ => self.loss(pass, inputs, wanted, share, rng),
+        }
+    }
+
+    /// Normalised actions `[predicted, action_dim]` for one observation.
+    pub fn predict(&self, pass: Pass<'_>, inputs: &Inputs, rng: &mut ChaCha8Rng) -> Vec<f32> {
+        let draw = |out: &mut [f32]| normals(rng, out);
+        match self {
+            Self::Act(net) => {
+                let actions = net.forward(pass, inputs, None).into_data();
+                actions.as_slice::<f32>().expect("actions are f32").to_vec()
+            }
+            Self::Diffusion(net) => net.predict(pass, inputs, draw),
+            Self::Flow(net) => net.predict(pass, inputs, draw),
+        }
+    }
+}
