@@ -5,6 +5,7 @@
 mod cli;
 mod commands;
 mod health;
+mod memory;
 mod settings;
 mod steps;
 mod ui;
@@ -29,6 +30,7 @@ pub struct App<'a> {
 }
 
 fn main() -> ExitCode {
+    memory::keep();
     let cli = Cli::parse();
     match run(&cli) {
         Ok(()) => ExitCode::SUCCESS,

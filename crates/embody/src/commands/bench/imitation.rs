@@ -71,6 +71,8 @@ pub fn run(app: &App<'_>, peers: bool, samples: usize) -> Result<Vec<Row>> {
     // The first generation's horizon, over states.
     let sizes = DiffusionConfig { horizon: 16, n_action_steps: 8, ..DiffusionConfig::lerobot() };
     diffusion.policy = PolicyConfig::Diffusion(sizes);
+    let state_and_env = ["observation.state", "observation.environment_state"];
+    diffusion.inputs = state_and_env.map(str::to_owned).to_vec();
     let shape = BenchShape { cameras: vec![], state: 14, env: 7, action: 14 };
     let mut step_of_diffusion = Bench::new(&diffusion, &shape)?;
     let first = |times: Vec<f64>| times.first().copied().unwrap_or(f64::NAN);
