@@ -9,6 +9,7 @@ const FFI: &[&str] = &[
     "crates/data/src/source/cache.rs",
     "crates/data/src/video/decode.rs",
     "crates/data/src/video/yuv.rs",
+    "crates/embody/src/memory.rs",
     "crates/learn/src/ops/gemm.rs",
     "crates/learn/src/rl/kernels.rs",
     "crates/sim/src/mj.rs",
