@@ -1,4 +1,4 @@
-//! A policy's folder with one file replaced: configuration, weights, processors.
+//! A policy's folder, of each kind, with one file replaced: configuration, weights, processors.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,13 +12,8 @@ use embody_learn::{
 #[allow(dead_code)]
 mod source;
 
-/// The folder of a policy that was trained for one step; made where it is not there.
-fn made(scratch: &Path) -> PathBuf {
-    let out = scratch.join("trained");
-    let policy = out.join("policy");
-    if policy.is_dir() {
-        return policy;
-    }
+/// Settings of the smallest policy of each kind.
+fn kinds() -> Vec<TrainConfig> {
     let act = ActConfig {
         chunk_size: 2,
         n_action_steps: 1,
@@ -31,17 +26,32 @@ fn made(scratch: &Path) -> PathBuf {
         keypoint_layer: 1,
         ..ActConfig::default()
     };
-    let cfg =
-        TrainConfig { policy: PolicyConfig::ActSmall(act), batch_size: 2, ..source::small(1) };
-    let cancel = CancelToken::default();
-    let task = Task { progress: &NoProgress, cancel: &cancel };
-    train(&source::Drawn::new(1, 2, &cfg), None, &cfg, &out, task).expect("a policy");
-    policy
+    let act = TrainConfig { policy: PolicyConfig::ActSmall(act), ..source::small(1) };
+    vec![act, source::small_diffusion(1), source::small_flow(1)]
 }
 
-fn files(policy: &Path) -> Vec<PathBuf> {
-    let mut out: Vec<PathBuf> = fs::read_dir(policy)
-        .expect("a policy's folder")
+/// The folders of policies that were trained for one step; made where they are not there.
+fn made(scratch: &Path) -> Vec<PathBuf> {
+    let mut folders = Vec::new();
+    for (i, cfg) in kinds().into_iter().enumerate() {
+        let out = scratch.join(format!("trained-{i}"));
+        let policy = out.join("policy");
+        if !policy.is_dir() {
+            let cfg = TrainConfig { batch_size: 2, shards: 1, ..cfg };
+            let cancel = CancelToken::default();
+            let task = Task { progress: &NoProgress, cancel: &cancel };
+            train(&source::Drawn::new(1, 2, &cfg), None, &cfg, &out, task).expect("a policy");
+        }
+        folders.push(policy);
+    }
+    folders
+}
+
+/// Every file of every policy.
+fn files(policies: &[PathBuf]) -> Vec<PathBuf> {
+    let mut out: Vec<PathBuf> = policies
+        .iter()
+        .flat_map(|policy| fs::read_dir(policy).expect("a policy's folder"))
         .map(|entry| entry.expect("a policy's folder").path())
         .collect();
     out.sort();
@@ -51,22 +61,22 @@ fn files(policy: &Path) -> Vec<PathBuf> {
 /// The file that the first byte names has the rest as its content.
 pub fn run(bytes: &[u8], scratch: &Path) {
     let Some((&which, content)) = bytes.split_first() else { return };
-    let policy = made(scratch);
-    let files = files(&policy);
+    let files = files(&made(scratch));
     let path = &files[usize::from(which) % files.len()];
+    let policy = path.parent().expect("it lies in the policy's folder");
     let before = fs::read(path).expect("our own file");
     fs::write(path, content).expect("the scratch folder can be written");
-    let _ = load_policy(&policy, PolicyOptions::default());
+    let _ = load_policy(policy, PolicyOptions::default());
     fs::write(path, before).expect("the scratch folder can be written");
 }
 
 /// Every file of the policy, behind the byte that names it.
 pub fn write_seeds(out: &Path, scratch: &Path) -> usize {
-    let policy = made(scratch);
+    let files = files(&made(scratch));
     fs::create_dir_all(out).expect("the folder can be written");
-    for (i, file) in files(&policy).iter().enumerate() {
+    for (i, file) in files.iter().enumerate() {
         let content = [&[i as u8][..], &fs::read(file).expect("our own file")].concat();
         fs::write(out.join(format!("seed-{i:03}")), content).expect("the folder can be written");
     }
-    files(&policy).len()
+    files.len()
 }

@@ -1,5 +1,7 @@
 //! A dataset drawn on the spot: a red square on a noisy ground; the actions lead the "arm" to it.
 
+use std::collections::BTreeMap;
+
 use embody_core::{
     Array, ArrayData, Batch, BatchSource, DType, FeatureSpec, FeatureStats, Features, FrameRef,
     Result, StatsMap, derive_seed,
@@ -7,7 +9,6 @@ use embody_core::{
 use embody_learn::{
     ActConfig, DiffusionConfig, FlowConfig, PolicyConfig, StemLayer, TrainConfig, required_windows,
 };
-use indexmap::IndexMap;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -19,7 +20,7 @@ pub const STATE: &str = "observation.state";
 pub struct Drawn {
     episodes: usize,
     seed: u64,
-    windows: IndexMap<String, Vec<i64>>,
+    windows: BTreeMap<String, Vec<i64>>,
     features: Features,
     stats: StatsMap,
     /// Frame whose action is not a number.
@@ -41,8 +42,10 @@ impl Drawn {
             episodes,
             seed,
             // Of settings that make no network, training has to tell.
-            windows: required_windows(cfg, [STATE, CAMERA])
-                .unwrap_or_else(|_| [("action".to_owned(), vec![-1, 0])].into()),
+            windows: required_windows(cfg, [STATE, CAMERA]).map_or_else(
+                |_| [("action".to_owned(), vec![-1, 0])].into(),
+                |windows| windows.into_iter().collect(),
+            ),
             features: Features::from([
                 (STATE.to_owned(), vector()),
                 (CAMERA.to_owned(), FeatureSpec::new(DType::Video, &[SIDE, SIDE, 3], &[])),
