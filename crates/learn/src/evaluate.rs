@@ -130,8 +130,12 @@ pub struct EvalResult {
     pub trials: u64,
     /// successes / trials.
     pub success_rate: f64,
-    /// Wilson's 95 % interval of the success rate.
+    /// 95 % interval of the success rate: Wilson's; or, of an evaluation that ended early, the one
+    /// that holds whenever one stops.
     pub interval: (f64, f64),
+    /// Whether it ended before its last seed, what it was to find out being answered.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ended_early: bool,
     /// Mean steps of an episode.
     pub mean_steps: f64,
     /// Mean sum of rewards.
@@ -290,7 +294,12 @@ pub fn evaluate(
     task.end("evaluate");
     let rows: Vec<EpisodeRow> = rows.into_iter().flatten().collect();
     let diverged = env.diverged() - diverged_before;
-    Ok(EvalResult::new(env.spec(), policy.spec().kind.clone(), rows, diverged))
+    let mut result = EvalResult::new(env.spec(), policy.spec().kind.clone(), rows, diverged);
+    if done < total {
+        result.ended_early = true;
+        result.interval = anytime_interval(result.successes, result.trials);
+    }
+    Ok(result)
 }
 
 impl EvalResult {
@@ -310,6 +319,7 @@ impl EvalResult {
             trials,
             success_rate: successes as f64 / n,
             interval: wilson(successes, trials, Z95),
+            ended_early: false,
             mean_steps: episodes.iter().map(|e| e.steps as f64).sum::<f64>() / n,
             mean_reward,
             return_interval,

@@ -37,19 +37,11 @@ pub fn run(app: &App<'_>, command: &BenchCommand) -> Result<()> {
     let (path, seconds) = match command {
         BenchCommand::Data { path, seconds } => (path, seconds),
         BenchCommand::Imitation { samples, peers } => {
-            let rows = imitation::run(app, *peers, *samples)?;
-            match app.json {
-                true => print_data(&json!(rows).to_string()),
-                false => rows.iter().for_each(|row| print_data(&row.to_string())),
-            }
+            print(app, &imitation::run(app, *peers, *samples)?);
             return Ok(());
         }
         BenchCommand::Rl { samples, seconds, peers } => {
-            let rows = rl::run(app, *peers, *samples, *seconds)?;
-            match app.json {
-                true => print_data(&json!(rows).to_string()),
-                false => rows.iter().for_each(|row| print_data(&row.to_string())),
-            }
+            print(app, &rl::run(app, *peers, *samples, *seconds)?);
             return Ok(());
         }
         BenchCommand::Scale { path, frames } => {
@@ -59,24 +51,20 @@ pub fn run(app: &App<'_>, command: &BenchCommand) -> Result<()> {
         }
         BenchCommand::Sim { tasks, envs, seconds, peers } => {
             let wanted = sim::Wanted { tasks, envs: *envs, seconds: *seconds, peers: *peers };
-            let rows = sim::run(app, &wanted)?;
-            if app.json {
-                print_data(&json!(rows).to_string());
-            } else {
-                rows.iter().for_each(|row| print_data(&row.to_string()));
-            }
+            print(app, &sim::run(app, &wanted)?);
             return Ok(());
         }
     };
-    let rows = data(app, path, Duration::from_secs_f64(*seconds))?;
-    if app.json {
-        print_data(&json!(rows).to_string());
-        return Ok(());
-    }
-    for Row { what, threads, per_second } in rows {
-        print_data(&format!("{what:<52} {threads} threads  {per_second:8.1} frames/s"));
-    }
+    print(app, &data(app, path, Duration::from_secs_f64(*seconds))?);
     Ok(())
+}
+
+/// Rows, one to a line, or all as JSON.
+fn print(app: &App<'_>, rows: &[impl Serialize + std::fmt::Display]) {
+    match app.json {
+        true => print_data(&json!(rows).to_string()),
+        false => rows.iter().for_each(|row| print_data(&row.to_string())),
+    }
 }
 
 /// A measured rate.
@@ -85,6 +73,13 @@ struct Row {
     what: &'static str,
     threads: usize,
     per_second: f64,
+}
+
+impl std::fmt::Display for Row {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { what, threads, per_second } = self;
+        write!(f, "{what:<52} {threads} threads  {per_second:8.1} frames/s")
+    }
 }
 
 fn data(app: &App<'_>, path: &Path, time: Duration) -> Result<Vec<Row>> {

@@ -148,7 +148,7 @@ impl StepKind for Eval {
     }
 
     fn version(&self) -> u32 {
-        4
+        5
     }
 
     fn resolve(&self, step: &Step) -> Result<Value> {

@@ -79,6 +79,8 @@ pub(crate) struct Demonstration {
     /// Which lie inside their episode, `[rows, predicted]`.
     pub kept: Vec<bool>,
     pub rows: usize,
+    /// Of the batch that they are part of.
+    pub share: LossShare,
 }
 
 impl Demonstration {

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::act::{ActConfig, ActNet};
 use super::diffusion::{DiffusionConfig, DiffusionNet, Draws};
 use super::flow::{FlowConfig, FlowDraws, FlowNet};
-use super::{ActionRepresentation, Demonstration, Inputs, LossShare, Pass, Shape};
-use crate::error::Error;
+use super::{ActionRepresentation, Demonstration, Inputs, Pass, Shape};
+use crate::error::{Error, check};
 use crate::nn::ParamTable;
 use crate::noise::normals;
 use crate::processor::NormMode;
@@ -96,7 +96,13 @@ impl PolicyConfig {
             _ => (false, ""),
         };
         let rule = format!("a stem and the like are no part of LeRobot's; take `{kind}`");
-        crate::error::check("policy", self.kind(), !own, &rule)?;
+        check("policy", self.kind(), !own, &rule)?;
+        let dropout = self.dropout();
+        check("dropout", dropout, (0.0..1.0).contains(&dropout), "it must be in [0, 1)")?;
+        let ensemble = self.ensemble();
+        let finite = ensemble.is_none_or(f64::is_finite);
+        let rule = "it must be a finite number";
+        check("temporal_ensemble_coeff", format!("{ensemble:?}"), finite, rule)?;
         match self {
             Self::ActSmall(c) | Self::Act(c) => c.validate(),
             Self::DiffusionSmall(c) | Self::Diffusion(c) => c.validate(),
@@ -201,7 +207,6 @@ impl Net {
         pass: Pass<'_>,
         inputs: &Inputs,
         wanted: &Demonstration,
-        share: LossShare,
         rng: &mut ChaCha8Rng,
     ) -> Tensor<1> {
         let mut drawn = |n: usize| {
@@ -216,18 +221,18 @@ impl Net {
                     let data = TensorData::new(drawn(shape[0] * shape[1]), shape);
                     Tensor::from_data(data, pass.device)
                 });
-                net.loss(pass, inputs, wanted, share, noise)
+                net.loss(pass, inputs, wanted, noise)
             }
             Self::Diffusion(net) => {
                 let noise = drawn(wanted.actions.len());
                 let levels = net.config().num_train_timesteps;
                 let levels = (0..wanted.rows).map(|_| rng.random_range(0..levels)).collect();
-                net.loss(pass, inputs, wanted, share, &Draws { noise, levels })
+                net.loss(pass, inputs, wanted, &Draws { noise, levels })
             }
             Self::Flow(net) => {
                 let noise = drawn(wanted.actions.len());
                 let times = net.draw_times(rng, wanted.rows);
-                net.loss(pass, inputs, wanted, share, &FlowDraws { noise, times })
+                net.loss(pass, inputs, wanted, &FlowDraws { noise, times })
             }
         }
     }
@@ -239,12 +244,11 @@ impl Net {
         pass: Pass<'_>,
         inputs: &Inputs,
         wanted: &Demonstration,
-        share: LossShare,
         rng: &mut ChaCha8Rng,
     ) -> Tensor<1> {
         match self {
-            Self::Act(net) => net.loss(pass, inputs, wanted, share, None),
-            _ => self.loss(pass, inputs, wanted, share, rng),
+            Self::Act(net) => net.loss(pass, inputs, wanted, None),
+            _ => self.loss(pass, inputs, wanted, rng),
         }
     }
 

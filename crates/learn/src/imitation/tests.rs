@@ -101,7 +101,7 @@ fn gradients_agree(model: &Model, theirs: &Vectors) -> bool {
     let kept: Vec<bool> = theirs["pad"].iter().map(|p| *p == 0.0).collect();
     let valid = kept.iter().filter(|k| **k).count() * model.processor.action.dim();
     let share = LossShare { per_value: 1.0 / valid as f32, per_row: 1.0 / rows as f32 };
-    let wanted = Demonstration { actions, kept, rows };
+    let wanted = Demonstration { actions, kept, rows, share };
     let tracked = plain.tracked();
     let pass = Pass { w: &tracked, dropout: None, device: &device };
     let loss = match &model.net {
@@ -114,12 +114,12 @@ fn gradients_agree(model: &Model, theirs: &Vectors) -> bool {
             assert!(off < TOLERANCE, "actions differ by {off}");
             let cfg = net.config();
             let noise = cfg.use_vae.then(|| tensor(&theirs["noise"], [rows, cfg.latent_dim]));
-            net.loss(pass, &inputs, &wanted, share, noise)
+            net.loss(pass, &inputs, &wanted, noise)
         }
         Net::Diffusion(net) => {
             let levels = theirs["levels"].iter().map(|l| *l as usize).collect();
             let draws = Draws { noise: theirs["noise"].clone(), levels };
-            net.loss(pass, &inputs, &wanted, share, &draws)
+            net.loss(pass, &inputs, &wanted, &draws)
         }
         Net::Flow(_) => unreachable!("LeRobot has no such policy"),
     };

@@ -9,7 +9,7 @@ use rand::Rng;
 use super::config::AugmentConfig;
 use crate::checkpoint::ACTION;
 use crate::error::Error;
-use crate::imitation::{Demonstration, Inputs, Steps};
+use crate::imitation::{Demonstration, Inputs, LossShare, Steps};
 use crate::noise;
 use crate::processor::{
     CameraInput, PixelTable, Processor, VectorInput, Window, floats, picture_to_f32, pixels,
@@ -96,10 +96,16 @@ impl Targets {
         let rows = range.len();
         let width = self.steps.predicted;
         let dim = self.actions.len() / self.kept.len().max(1);
+        let kept = self.kept.iter().filter(|kept| **kept).count().max(1);
+        let share = LossShare {
+            per_value: 1.0 / (kept * dim) as f32,
+            per_row: width as f32 / self.kept.len() as f32,
+        };
         Demonstration {
             actions: self.actions[range.start * width * dim..range.end * width * dim].to_vec(),
             kept: self.kept[range.start * width..range.end * width].to_vec(),
             rows,
+            share,
         }
     }
 }

@@ -29,7 +29,7 @@ pub use preset::{Preset, preset, presets};
 use crate::checkpoint::{self, ACTION, ENVIRONMENT, Model};
 use crate::error::{Error, name_frames};
 use crate::events::Events;
-use crate::imitation::{ActionRepresentation, Dropout, LossShare, Net, Pass, Steps};
+use crate::imitation::{ActionRepresentation, Dropout, Net, Pass, Steps};
 use crate::nn::Weights;
 use crate::noise;
 use crate::optim::{self, OptimState, StepSettings};
@@ -481,7 +481,6 @@ impl<'a> Run<'a> {
         let cfg = self.cfg;
         let base = Weights::new(self.net.table(), &optim.weights, &self.device);
         let targets = targets(batch, &self.processor, self.steps)?;
-        let share = self.share(&targets);
         let augment = Augment {
             config: cfg.augment,
             seed: cfg.seed,
@@ -491,7 +490,7 @@ impl<'a> Run<'a> {
         };
         let shards = shards(batch.frames.len(), cfg.shards);
         let parts = self.workers.map(&shards, |range| {
-            self.shard(batch, &targets, range.clone(), &base, share, augment)
+            self.shard(batch, &targets, range.clone(), &base, augment)
         });
         let mut loss = 0.0;
         let mut grads: Vec<f32> = Vec::new();
@@ -532,7 +531,6 @@ impl<'a> Run<'a> {
         targets: &Targets,
         range: std::ops::Range<usize>,
         base: &Weights,
-        share: LossShare,
         augment: Augment,
     ) -> Result<(f64, Vec<f32>), Error> {
         let augment_step = augment.step;
@@ -552,19 +550,9 @@ impl<'a> Run<'a> {
         let dropout = Dropout::new(self.cfg.policy.dropout() as f32, seed);
         let pass = Pass { w: &weights, dropout: Some(&dropout), device: &self.device };
         let mut rng = noise::stream(self.cfg.seed, "train/noise", stream);
-        let loss = self.net.loss(pass, &inputs, &targets.wanted(range), share, &mut rng);
+        let loss = self.net.loss(pass, &inputs, &targets.wanted(range), &mut rng);
         let grads = loss.backward();
         Ok((value(loss), weights.gradients(self.net.table(), &grads)))
-    }
-
-    /// What a batch's means are taken over.
-    fn share(&self, targets: &Targets) -> LossShare {
-        let kept = targets.kept.iter().filter(|kept| **kept).count().max(1);
-        let rows = targets.kept.len() / self.steps.predicted;
-        LossShare {
-            per_value: 1.0 / (kept * self.processor.action.dim()) as f32,
-            per_row: 1.0 / rows.max(1) as f32,
-        }
     }
 
     /// Mean loss on evenly spaced held-out frames, without changes to the pictures; what is random
@@ -577,7 +565,6 @@ impl<'a> Run<'a> {
         for part in indices.chunks(self.cfg.batch_size) {
             source.batch(part, &mut batch)?;
             let t = targets(&batch, &self.processor, self.steps)?;
-            let share = self.share(&t);
             let rows: Vec<usize> = (0..part.len()).collect();
             let errors = self.workers.map(&rows, |row| -> Result<f64, Error> {
                 let range = *row..row + 1;
@@ -586,7 +573,7 @@ impl<'a> Run<'a> {
                 let pass = Pass { w: &weights, dropout: None, device };
                 let mut rng = noise::stream(self.cfg.seed, "train/held-out", part[*row] as u64);
                 let wanted = t.wanted(range);
-                Ok(value(self.net.held_out_loss(pass, &inputs, &wanted, share, &mut rng)))
+                Ok(value(self.net.held_out_loss(pass, &inputs, &wanted, &mut rng)))
             });
             let kept = t.kept.iter().filter(|kept| **kept).count() as f64;
             for error in errors {

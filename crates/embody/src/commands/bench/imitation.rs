@@ -5,7 +5,7 @@ use embody_core::{Error, Result};
 use embody_learn::{Bench, BenchShape, DiffusionConfig, PolicyConfig, TrainConfig, preset};
 use serde::Serialize;
 
-use super::peers::{self, Script};
+use super::peers;
 use crate::App;
 
 const PEERS: [&str; 2] = ["lerobot==0.6.1", "diffusers<0.40"];
@@ -55,14 +55,8 @@ pub fn run(app: &App<'_>, peers: bool, samples: usize) -> Result<Vec<Row>> {
     if samples == 0 {
         return Err(Error::new("0 samples measure nothing").with_hint("give at least one"));
     }
-    let mut script = match peers {
-        true => Some(Script::start(app, &peers::python(app, &PEERS)?, SCRIPT)?),
-        false => None,
-    };
-    let threads = match app.config.threads {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        threads => threads,
-    };
+    let mut script = peers::start(app, peers, &PEERS, SCRIPT)?;
+    let threads = app.config.threads;
     let act = sized("act", 8, threads)?;
     let shape = BenchShape { cameras: vec![[224, 224]], state: 14, env: 0, action: 14 };
     let mut step_of_act = Bench::new(&act, &shape)?;

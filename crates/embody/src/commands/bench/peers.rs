@@ -40,6 +40,19 @@ pub fn python(app: &App<'_>, packages: &[&str]) -> Result<PathBuf> {
     Ok(python)
 }
 
+/// The script `code` over `packages`, where peers are `wanted`.
+///
+/// # Errors
+/// When the packages can't be had or the script can't be started.
+pub fn start(
+    app: &App<'_>,
+    wanted: bool,
+    packages: &[&str],
+    code: &str,
+) -> Result<Option<Script>> {
+    wanted.then(|| Script::start(app, &python(app, packages)?, code)).transpose()
+}
+
 fn is_new_enough(python: &Path) -> bool {
     let ask = "import sys; sys.exit(sys.version_info < (3, 10))";
     let quiet = Command::new(python).args(["-c", ask]).stderr(Stdio::null()).status();

@@ -50,14 +50,8 @@ pub fn run(app: &App<'_>, peers: bool, samples: usize, seconds: f64) -> Result<V
         return Err(Error::new(format!("{samples} samples of {seconds} s measure nothing"))
             .with_hint("give at least one sample of 0.01 to 3600 seconds"));
     }
-    let mut script = match peers {
-        true => Some(Script::start(app, &peers::python(app, &PEERS)?, SCRIPT)?),
-        false => None,
-    };
-    let threads = match app.config.threads {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        threads => threads,
-    };
+    let mut script = peers::start(app, peers, &PEERS, SCRIPT)?;
+    let threads = app.config.threads;
     let time = Duration::from_secs_f64(seconds);
     let sac = SacConfig::cleanrl();
     let flop = sac_flop_per_update(&sac, SIZES.0, SIZES.1);

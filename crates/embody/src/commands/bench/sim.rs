@@ -47,14 +47,8 @@ pub struct Wanted<'a> {
 /// # Errors
 /// When a task is unknown, its robot absent, or a peer can't be installed.
 pub fn run(app: &App<'_>, wanted: &Wanted<'_>) -> Result<Vec<Row>> {
-    let mut script = match wanted.peers {
-        true => Some(Script::start(app, &peers::python(app, &PEERS)?, SCRIPT)?),
-        false => None,
-    };
-    let threads = match app.config.threads {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        threads => threads,
-    };
+    let mut script = peers::start(app, wanted.peers, &PEERS, SCRIPT)?;
+    let threads = app.config.threads;
     wanted.tasks.iter().map(|task| measure(app, task, wanted, threads, script.as_mut())).collect()
 }
 

@@ -104,6 +104,14 @@ impl Maker<'_> {
         let trained = done.policy_hash.is_some();
         page.headline.push(verdict(&done));
         let mut blocks = Vec::new();
+        if let Some(decision) = done.decision {
+            let tone = match decision.answer.yes {
+                Some(true) => Tone::Success,
+                Some(false) => Tone::Failure,
+                None => Tone::Neutral,
+            };
+            blocks.push(Block::Note(Note { tone, text: decision.verdict() }));
+        }
         page.headline.extend(times.latency.as_ref().map(inference_headline));
         // Beside one another: every evaluation of the run that has the same task.
         let others: Vec<(&StepRecord, eval::Outcome)> = self.evaluations(&done.task)?;
@@ -111,7 +119,7 @@ impl Maker<'_> {
             if e.success_defined {
                 let rows =
                     others.iter().map(|(record, other)| interval_row(record, other)).collect();
-                let title = format!("Success in {}, with 95 % Wilson intervals", done.task);
+                let title = format!("Success in {}, with 95 % intervals", done.task);
                 blocks.push(Block::Intervals(Intervals { title, rows }));
             }
             for (record, other) in others.iter().filter(|(r, _)| r.name != input.record.name) {

@@ -5,7 +5,7 @@
 use burn::tensor::Tensor;
 
 use super::model::ActNet;
-use crate::imitation::{Demonstration, Inputs, LossShare, Pass};
+use crate::imitation::{Demonstration, Inputs, Pass};
 
 impl ActNet {
     /// The shard's part of the batch's loss, `[1]`; `noise [rows, latent_dim]` is drawn from a standard
@@ -15,7 +15,6 @@ impl ActNet {
         pass: Pass<'_>,
         inputs: &Inputs,
         wanted: &Demonstration,
-        share: LossShare,
         noise: Option<Tensor<2>>,
     ) -> Tensor<1> {
         let latent = noise.and_then(|noise| {
@@ -25,10 +24,10 @@ impl ActNet {
         });
         let sample = latent.as_ref().map(|(_, _, sample)| sample.clone());
         let off = self.forward(pass, inputs, sample) - wanted.tensor(pass.device);
-        let l1 = (off.abs() * wanted.weights(share.per_value, false, pass.device)).sum();
+        let l1 = (off.abs() * wanted.weights(wanted.share.per_value, false, pass.device)).sum();
         let Some((mean, log_variance, _)) = latent else { return l1 };
         let divergence =
             (log_variance.clone() + 1.0 - mean.clone() * mean - log_variance.exp()).sum() * -0.5;
-        l1 + divergence * (share.per_row * self.config().kl_weight as f32)
+        l1 + divergence * (wanted.share.per_row * self.config().kl_weight as f32)
     }
 }

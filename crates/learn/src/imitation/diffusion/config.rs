@@ -199,10 +199,6 @@ impl DiffusionConfig {
         for (key, beta) in [("beta_start", self.beta_start), ("beta_end", self.beta_end)] {
             check(key, beta, beta > 0.0 && beta < 1.0, "it must be between 0 and 1")?;
         }
-        let ensemble = self.temporal_ensemble_coeff;
-        let finite = ensemble.is_none_or(f64::is_finite);
-        let rule = "it must be a finite number";
-        check("temporal_ensemble_coeff", format!("{ensemble:?}"), finite, rule)?;
         let odd = self.kernel_size % 2 == 1;
         check("kernel_size", self.kernel_size, odd, "it must be odd")?;
         let even = self.diffusion_step_embed_dim.is_multiple_of(2);

@@ -12,7 +12,7 @@ use super::schedule::{PredictionType, Schedule};
 use super::unet::{Unet, UnetSizes};
 use crate::error::{Error, check};
 use crate::imitation::vision::{BackboneNorm, KeypointEncoder, Stem};
-use crate::imitation::{Demonstration, Inputs, LossShare, Pass, Shape};
+use crate::imitation::{Demonstration, Inputs, Pass, Shape};
 use crate::nn::ParamTable;
 
 /// What makes features of pictures.
@@ -109,7 +109,6 @@ impl DiffusionNet {
         pass: Pass<'_>,
         inputs: &Inputs,
         wanted: &Demonstration,
-        share: LossShare,
         draws: &Draws,
     ) -> Tensor<1> {
         let width = self.cfg.horizon * self.action_dim;
@@ -128,6 +127,7 @@ impl DiffusionNet {
             PredictionType::Sample => wanted.tensor(pass.device),
         };
         let masked = self.cfg.do_mask_loss_for_padding;
+        let share = wanted.share;
         let weight = if masked { share.per_value } else { share.per_row / width as f32 };
         let off = said - target;
         (off.clone() * off * wanted.weights(weight, !masked, pass.device)).sum()

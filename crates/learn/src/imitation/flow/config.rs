@@ -131,11 +131,6 @@ impl FlowConfig {
         check("dim_model", dim, dim.is_multiple_of(4), "it must be a multiple of 4")?;
         let alpha = self.time_alpha;
         check("time_alpha", alpha, alpha > 0.0 && alpha.is_finite(), "it must be above 0")?;
-        check("dropout", self.dropout, (0.0..1.0).contains(&self.dropout), "it must be in [0, 1)")?;
-        let ensemble = self.temporal_ensemble_coeff;
-        let finite = ensemble.is_none_or(f64::is_finite);
-        let rule = "it must be a finite number";
-        check("temporal_ensemble_coeff", format!("{ensemble:?}"), finite, rule)?;
         self.stem_sizes().validate()
     }
 }

@@ -9,7 +9,7 @@ use super::config::FlowConfig;
 use crate::error::Error;
 use crate::imitation::tokens::Tokens;
 use crate::imitation::transformer::{DecoderLayer, EncoderLayer, through};
-use crate::imitation::{Demonstration, Inputs, LossShare, Pass, Shape};
+use crate::imitation::{Demonstration, Inputs, Pass, Shape};
 use crate::nn::{LayerNorm, Linear, ParamTable};
 use crate::ops::{Activation, KeyMask};
 
@@ -128,7 +128,6 @@ impl FlowNet {
         pass: Pass<'_>,
         inputs: &Inputs,
         wanted: &Demonstration,
-        share: LossShare,
         draws: &FlowDraws,
     ) -> Tensor<1> {
         let width = self.cfg.chunk_size * self.action_dim;
@@ -144,7 +143,7 @@ impl FlowNet {
         let observed = self.observe(pass, inputs);
         let said = self.velocity(pass, &observed, tensor(noisy), &draws.times);
         let off = said - tensor(velocity);
-        (off.clone() * off * wanted.weights(share.per_value, false, pass.device)).sum()
+        (off.clone() * off * wanted.weights(wanted.share.per_value, false, pass.device)).sum()
     }
 
     /// A chunk `[chunk_size, action_dim]` for one observation; `draw` fills a slice with standard
