@@ -20,6 +20,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::demo::Backend;
 use crate::sh::Result;
 use crate::workspace::Workspace;
 
@@ -43,7 +44,12 @@ enum Command {
         robots: bool,
     },
     /// Set up, then build the release binary
-    Build,
+    Build {
+        /// Back ends beside the portable one: `libtorch` (PyTorch's library, installed by pip),
+        /// `cuda`
+        #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+        features: Vec<Backend>,
+    },
     /// Set up, build, then run `embody demo` and state both times
     Demo {
         /// Arguments for `embody demo`
@@ -83,7 +89,7 @@ fn main() -> ExitCode {
 fn dispatch(workspace: &Workspace, command: Command) -> Result<()> {
     match command {
         Command::Setup { tools, robots } => setup::run(workspace, setup::Wanted { tools, robots }),
-        Command::Build => demo::build(workspace).map(|_| ()),
+        Command::Build { features } => demo::build_with(workspace, &features).map(|_| ()),
         Command::Demo { args } => demo::run(workspace, &args),
         Command::Test { steps, list } => test::run(workspace, &steps, list),
         Command::Generate => generate::run(workspace),

@@ -48,6 +48,15 @@ pub fn lerobot_policies() -> Result<PathBuf> {
     }
 }
 
+/// PyTorch of the version that the `libtorch` back end is built for; `EMBODY_TORCH_PYTHON` names a ready
+/// environment.
+pub fn torch() -> Result<PathBuf> {
+    match std::env::var_os("EMBODY_TORCH_PYTHON") {
+        Some(python) => Ok(python.into()),
+        None => python_with(&["torch==2.9.0", "setuptools", "numpy"], 10),
+    }
+}
+
 /// The oracle of the MuJoCo tasks, Gymnasium; `EMBODY_SIM_PYTHON` names a ready environment.
 pub fn gymnasium() -> Result<PathBuf> {
     match std::env::var_os("EMBODY_SIM_PYTHON") {

@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use embody_core::{Error, IoContext, Origin, Result, Settings, nearest_key};
+use embody_learn::Backend;
 use embody_platform::store::{Secret, StoreAccess};
 
 use crate::cli::Global;
@@ -12,6 +13,8 @@ use crate::cli::Global;
 /// Every environment variable the program reads, beside `NO_COLOR`, `XDG_CONFIG_HOME`,
 /// `XDG_CACHE_HOME`, `HOME` and those of [`store_access`].
 pub const THREADS_VAR: &str = "EMBODY_THREADS";
+/// Where networks are computed.
+pub const BACKEND_VAR: &str = "EMBODY_BACKEND";
 /// Folder with robot models.
 pub const ASSETS_VAR: &str = "EMBODY_ASSETS";
 /// Log filter.
@@ -25,7 +28,7 @@ pub const FFMPEG_VAR: &str = "EMBODY_FFMPEG";
 /// Value of `ffmpeg` that has it looked for.
 pub const FIND: &str = "auto";
 
-const KEYS: [&str; 5] = ["threads", "assets", "log", "cache", "ffmpeg"];
+const KEYS: [&str; 6] = ["threads", "backend", "assets", "log", "cache", "ffmpeg"];
 const PROJECT_FILE: &str = "embody.toml";
 
 /// The resolved settings, typed.
@@ -33,6 +36,8 @@ const PROJECT_FILE: &str = "embody.toml";
 pub struct Config {
     /// Threads for every kind of work.
     pub threads: usize,
+    /// Where networks are computed.
+    pub backend: Backend,
     /// Folder with robot models.
     pub assets: PathBuf,
     /// Log filter.
@@ -84,6 +89,13 @@ impl Config {
             flags.threads.map(|n| n.to_string()),
             THREADS_VAR,
         );
+        let backend = resolve(
+            "backend",
+            "where networks are computed",
+            Backend::default().to_string(),
+            flags.backend.clone(),
+            BACKEND_VAR,
+        );
         let assets = resolve(
             "assets",
             "folder with robot models",
@@ -116,8 +128,14 @@ impl Config {
                     .with_hint("give a number from 1 to 1024"))?
             }
         };
+        let backend = backend.parse().map_err(|e: Error| {
+            let origin = &settings.0[1].origin;
+            Error::new(format!("{} (from {})", e.message(), origin_text(origin)))
+                .with_hint(e.hint().unwrap_or_default())
+        })?;
         Ok(Self {
             threads,
+            backend,
             assets: assets.into(),
             log,
             cache: cache.into(),

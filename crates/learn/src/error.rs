@@ -109,7 +109,9 @@ impl Hint for Error {
                 "the file is damaged or of another program; copy it again".into()
             }
             Self::PolicyType { .. } => {
-                "this version reads `act`, `act-small` and `mlp-gaussian`".into()
+                "this version reads `act`, `act-small`, `diffusion`, `diffusion-small`, `flow` and \
+                 `mlp-gaussian`"
+                    .into()
             }
             Self::NotFinite { .. } => {
                 "the observation lies far outside the training data, or the weights are damaged"

@@ -6,6 +6,7 @@
 //! recorded frames. Tensors (burn's) stay in here. On the CPU every result is the same to the bit
 //! whatever the number of threads, and a run resumed equals a run not interrupted.
 
+mod backend;
 mod baseline;
 mod checkpoint;
 mod error;
@@ -25,6 +26,7 @@ mod statistics;
 mod train;
 mod workers;
 
+pub use backend::Backend;
 pub use baseline::{hold, replay_mean};
 pub use evaluate::{
     Answer, EpisodeRollout, EpisodeRow, EvalOptions, EvalResult, PairedComparison, Question,

@@ -12,13 +12,13 @@ use embody_core::{Batch, BatchSource, Result, Task, derive_seed};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
+use crate::backend::Backend;
 use crate::checkpoint;
 use crate::error::Error;
 use crate::policy::{Inference, Observation, Seen};
 use crate::processor::pixels;
 use crate::statistics::bootstrap_ratio;
 use crate::train::{targets, windows};
-use crate::workers::Workers;
 
 /// What to look at.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -34,11 +34,20 @@ pub struct OpenLoopOptions {
     pub seed: u64,
     /// Threads; 0 for one per core. Never changes a result.
     pub threads: usize,
+    /// Where networks are computed.
+    pub backend: Backend,
 }
 
 impl Default for OpenLoopOptions {
     fn default() -> Self {
-        Self { horizon_secs: 0.5, max_frames: 600, plot_episodes: 2, seed: 0, threads: 0 }
+        Self {
+            horizon_secs: 0.5,
+            max_frames: 600,
+            plot_episodes: 2,
+            seed: 0,
+            threads: 0,
+            backend: Backend::Cpu,
+        }
     }
 }
 
@@ -168,7 +177,8 @@ pub fn open_loop(
     if source.is_empty() {
         return Err(Error::NoFrames.into());
     }
-    let rows = predict(&Inference::new(&model), source, options, task)?;
+    let rows =
+        predict(&Inference::new(&model, options.backend, options.threads), source, options, task)?;
     let dim = model.processor.action.dim();
     let errors = Errors::of(&rows, chunk, dim, horizon_step)?;
     let joints = if model.action_names.len() == dim {
@@ -221,7 +231,7 @@ fn predict(
     options: &OpenLoopOptions,
     task: Task<'_>,
 ) -> Result<Vec<Row>> {
-    let workers = Workers::new(options.threads)?;
+    let workers = options.backend.workers(options.threads)?;
     let p = &inference.model.processor;
     let steps = inference.model.config.steps();
     let (chunk, observed) = (steps.chunk(), steps.observed);

@@ -12,6 +12,7 @@ use embody_core::{DType, FeatureSpec, Observations, Policy, PolicySpec, Result, 
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
+use crate::backend::Backend;
 use crate::checkpoint::{self, Model};
 use crate::error::{Error, check};
 use crate::imitation::{Inputs, Pass};
@@ -29,6 +30,8 @@ use crate::workers::Workers;
 pub struct PolicyOptions {
     /// Threads for inference; 0 for one per core. Never changes a result.
     pub threads: usize,
+    /// Where networks are computed.
+    pub backend: Backend,
     /// Execute this many actions of each chunk, without temporal ensembling, whatever the policy's
     /// own settings say.
     pub n_action_steps: Option<usize>,
@@ -60,7 +63,7 @@ pub fn load_policy(dir: &Path, options: PolicyOptions) -> Result<Box<dyn Policy>
         .or_else(|| model.config.ensemble().filter(|_| options.n_action_steps.is_none()));
     let fits = ensemble.is_none_or(f64::is_finite);
     check("temporal_ensemble", format!("{ensemble:?}"), fits, "it must be a finite number")?;
-    let inference = Inference::new(&model);
+    let inference = Inference::new(&model, options.backend, options.threads);
     let mut inputs = embody_core::Features::new();
     let p = &model.processor;
     for c in &p.cameras {
@@ -82,7 +85,7 @@ pub fn load_policy(dir: &Path, options: PolicyOptions) -> Result<Box<dyn Policy>
         spec,
         ensemble,
         queues: Vec::new(),
-        workers: Workers::new(options.threads)?,
+        workers: options.backend.workers(options.threads)?,
     }))
 }
 
@@ -117,8 +120,8 @@ pub(crate) struct Seen {
 
 impl Inference {
     /// Puts the model's weights into tensors.
-    pub fn new(model: &Model) -> Self {
-        let device = Device::flex();
+    pub fn new(model: &Model, backend: Backend, threads: usize) -> Self {
+        let device = backend.device(threads);
         let weights = Weights::new(model.net.table(), &model.weights, &device);
         let pixels = model.processor.cameras.iter().map(CameraInput::pixel_table).collect();
         Self { model: model.clone(), weights, pixels, device }

@@ -5,14 +5,21 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::error::Error;
 
+/// As many threads, or for 0 one per core.
+pub(crate) fn or_cores(threads: usize) -> usize {
+    match threads {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        threads => threads,
+    }
+}
+
 /// A fixed set of single-threaded workers.
 pub(crate) struct Workers(Vec<ThreadPool>);
 
 impl Workers {
     /// `threads` workers; 0 for one per core.
     pub fn new(threads: usize) -> Result<Self, Error> {
-        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-        let threads = if threads == 0 { cores() } else { threads };
+        let threads = or_cores(threads);
         let start = |_| {
             let pool = ThreadPoolBuilder::new().num_threads(1).build();
             pool.map_err(|source| Error::Threads { threads, source })

@@ -12,6 +12,7 @@ use crate::{demo, peers};
 pub const GROUPS: &[Group] = &[
     Group { name: "agreement", measure: agreement },
     Group { name: "speed", measure: speed },
+    Group { name: "libtorch", measure: libtorch },
     Group { name: "transfer-cube", measure: transfer_cube },
     Group { name: "pick-lift", measure: pick_lift },
     Group { name: "real", measure: real },
@@ -19,6 +20,9 @@ pub const GROUPS: &[Group] = &[
 
 /// Names in `embody bench imitation`, and the most multiples of PyTorch's time.
 const SPEED: [(&str, f64); 3] = [("act-step", 1.3), ("diffusion-step", 1.3), ("act-latency", 1.0)];
+/// The same on PyTorch's own library.
+const SPEED_LIBTORCH: [(&str, f64); 3] =
+    [("act-step", 1.0), ("diffusion-step", 1.0), ("act-latency", 1.0)];
 /// Lower end of the success interval that one of three policies has to reach, on how many episodes,
 /// and how long each may learn.
 const TRANSFER: (f64, f64, Duration) = (0.80, 200.0, Duration::from_mins(150));
@@ -52,20 +56,32 @@ fn agreement(bench: &mut Bench<'_>) -> Result<()> {
 /// Training steps and inference beside LeRobot's policies in PyTorch.
 fn speed(bench: &mut Bench<'_>) -> Result<()> {
     demo::build(bench.workspace)?;
+    beside_pytorch(bench, "cpu", &SPEED)
+}
+
+/// The same on PyTorch's own library.
+fn libtorch(bench: &mut Bench<'_>) -> Result<()> {
+    demo::build_with(bench.workspace, &[demo::Backend::Libtorch])?;
+    beside_pytorch(bench, "libtorch-cpu", &SPEED_LIBTORCH)
+}
+
+fn beside_pytorch(bench: &mut Bench<'_>, backend: &str, bars: &[(&str, f64)]) -> Result<()> {
     let python = peers::lerobot_policies()?;
     let python = python.to_str().ok_or_else(|| Fail::new("the Python's path is not UTF-8"))?;
     let mut command = Command::new(bench.workspace.binary());
-    command.args(["--json", "--threads", "2", "bench", "imitation", "--peers"]);
+    command.args(["--json", "--threads", "2", "--backend", backend]);
+    command.args(["bench", "imitation", "--peers"]);
     let said = sh::capture(command.env("EMBODY_BENCH_PYTHON", python))?;
     let rows = last_json(&said, "embody bench imitation")?;
-    for (name, most) in SPEED {
+    for (name, most) in bars {
         let mut all = rows.as_array().into_iter().flatten();
-        let row = all.find(|row| row["name"] == name);
+        let row = all.find(|row| row["name"] == *name);
         let row = row.ok_or_else(|| Fail::new(format!("no row for {name}")))?;
         let (ours, theirs) = (number(row, "embody_ms")?, number(row, "torch_ms")?);
         let (what, ratio) = (row["what"].as_str().unwrap_or(name).to_owned(), ours / theirs);
         let measured = format!("{ratio:.2} × ({ours:.0} against {theirs:.0} ms)");
-        let row = bench.row(what, measured, format!("≤ {most} ×"), ratio <= most);
+        let what = format!("{what} ({backend})");
+        let row = bench.row(what, measured, format!("≤ {most} ×"), ratio <= *most);
         row.peer = Some("LeRobot 0.6.1, PyTorch eager, as many threads".into());
     }
     Ok(())

@@ -42,7 +42,7 @@ fn info(app: &App<'_>, path: &Path) -> Result<()> {
 
 /// Times inference on grey pictures and zeros: the work is the same whatever is seen.
 fn bench(app: &App<'_>, path: &Path, iterations: usize) -> Result<()> {
-    let mut policy = load(path, Some(1), app.config.threads)?;
+    let mut policy = load(path, Some(1), app.config.threads, app.config.backend)?;
     let inputs = policy.spec().inputs.clone();
     let shapes: Vec<Vec<usize>> =
         inputs.values().map(|f| [&[1], f.shape.as_slice()].concat()).collect();
@@ -62,8 +62,8 @@ fn bench(app: &App<'_>, path: &Path, iterations: usize) -> Result<()> {
         print_data(&json!(latency).to_string());
     } else {
         print_data(&format!(
-            "batch-1 inference: p50 {:.2} ms, p99 {:.2} ms (n = {}, {} threads)",
-            latency.p50_ms, latency.p99_ms, latency.n, app.config.threads
+            "batch-1 inference: p50 {:.2} ms, p99 {:.2} ms (n = {}, {} threads, {})",
+            latency.p50_ms, latency.p99_ms, latency.n, app.config.threads, app.config.backend
         ));
     }
     Ok(())

@@ -8,7 +8,7 @@ use embody_core::{
 };
 use embody_data::{Dataset, VideoSettings};
 use embody_learn::{
-    Answer, EvalResult, Latency, PairedComparison, PolicyOptions, Question, compare,
+    Answer, Backend, EvalResult, Latency, PairedComparison, PolicyOptions, Question, compare,
 };
 use embody_platform::{Step, StepContext, StepKind, StepOutput};
 use embody_sim::{EnvOptions, ExpertOptions};
@@ -23,6 +23,8 @@ use super::{output, resolved};
 pub struct Eval {
     /// Folder with robot models.
     pub assets: PathBuf,
+    /// Where networks are computed.
+    pub backend: Backend,
 }
 
 /// The policy that replays the mean action of the demonstrations, frame by frame.
@@ -186,7 +188,7 @@ impl StepKind for Eval {
                     None => ctx.input("policy", reference)?.dir.join(embody_learn::POLICY_DIR),
                 };
                 policy_hash = Some(hash_tree(&dir, &|_| false)?);
-                let policy = load(&dir, params.n_action_steps, ctx.threads)?;
+                let policy = load(&dir, params.n_action_steps, ctx.threads, self.backend)?;
                 image_size = image_size.or_else(|| camera_size(policy.as_ref()));
                 latency_of = Some(dir);
                 policy
@@ -221,7 +223,7 @@ impl StepKind for Eval {
             Some(dir) => {
                 let mut env = make_env(&self.assets, &params, 1, image_size, ctx.threads)?;
                 env.reset(&[Some(0)])?;
-                let mut policy = load(&dir, Some(1), ctx.threads)?;
+                let mut policy = load(&dir, Some(1), ctx.threads, self.backend)?;
                 let observations = env.observations();
                 Some(embody_learn::latency(policy.as_mut(), &observations, LATENCY_ITERATIONS)?)
             }
@@ -261,8 +263,14 @@ pub fn evaluation_seeds(root: u64, episodes: usize) -> Vec<u64> {
 ///
 /// # Errors
 /// When the checkpoint can't be read.
-pub fn load(dir: &Path, n_action_steps: Option<usize>, threads: usize) -> Result<Box<dyn Policy>> {
-    embody_learn::load_policy(dir, PolicyOptions { threads, n_action_steps, ..Default::default() })
+pub fn load(
+    dir: &Path,
+    n_action_steps: Option<usize>,
+    threads: usize,
+    backend: Backend,
+) -> Result<Box<dyn Policy>> {
+    let options = PolicyOptions { threads, backend, n_action_steps, ..Default::default() };
+    embody_learn::load_policy(dir, options)
 }
 
 /// Height and width of the pictures that a policy was trained on.

@@ -31,10 +31,10 @@ pub fn kinds(config: &Config) -> Vec<Box<dyn StepKind>> {
         Box::new(process::Process),
         Box::new(edit::Merge),
         Box::new(edit::Delete),
-        Box::new(train::Train),
+        Box::new(train::Train { backend: config.backend }),
         Box::new(rl::Rl { assets: assets.clone() }),
-        Box::new(eval::Eval { assets: assets.clone() }),
-        Box::new(open_loop::OpenLoop),
+        Box::new(eval::Eval { assets: assets.clone(), backend: config.backend }),
+        Box::new(open_loop::OpenLoop { backend: config.backend }),
         Box::new(report::Report { assets: assets.clone() }),
     ]
 }

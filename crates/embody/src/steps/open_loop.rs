@@ -2,7 +2,9 @@
 
 use embody_core::Result;
 use embody_data::{FrameSource, HELD_OUT, SourceOptions};
-use embody_learn::{Latency, OpenLoopOptions, OpenLoopResult, open_loop, open_loop_windows};
+use embody_learn::{
+    Backend, Latency, OpenLoopOptions, OpenLoopResult, open_loop, open_loop_windows,
+};
 use embody_platform::{Step, StepContext, StepKind, StepOutput};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -11,7 +13,10 @@ use super::process::dataset_dir;
 use super::{eval, output, resolved};
 
 /// Compares predictions with a recording.
-pub struct OpenLoop;
+pub struct OpenLoop {
+    /// Where networks are computed.
+    pub backend: Backend,
+}
 
 /// Inferences timed.
 const LATENCY_ITERATIONS: usize = 200;
@@ -109,7 +114,7 @@ impl StepKind for OpenLoop {
         let params = params(ctx.step)?;
         let dataset = dataset_dir(ctx.input("dataset", &params.dataset)?);
         let model = ctx.input("policy", &params.policy)?.dir.join(embody_learn::POLICY_DIR);
-        let mut policy = eval::load(&model, Some(1), ctx.threads)?;
+        let mut policy = eval::load(&model, Some(1), ctx.threads, self.backend)?;
         let options = SourceOptions {
             split: Some(HELD_OUT.to_owned()),
             image_size: eval::camera_size(policy.as_ref()).map(|[h, w]| (h, w)),
@@ -124,6 +129,7 @@ impl StepKind for OpenLoop {
             plot_episodes: params.plot_episodes,
             seed: ctx.seed,
             threads: ctx.threads,
+            backend: self.backend,
         };
         let result = open_loop(&model, &source, &options, ctx.task)?;
         let latency = eval::latency_on(policy.as_mut(), &source, LATENCY_ITERATIONS)?;

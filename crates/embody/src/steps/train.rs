@@ -4,7 +4,7 @@ use std::path::Path;
 
 use embody_core::{BatchSource, Error, FeatureSpec, Mixture, MixtureStats, Portion, Result};
 use embody_data::{Dataset, FrameSource, HELD_OUT, SourceOptions};
-use embody_learn::{TrainConfig, required_windows};
+use embody_learn::{Backend, TrainConfig, required_windows};
 use embody_platform::{Step, StepContext, StepKind, StepOutput};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -16,7 +16,10 @@ use super::{output, resolved};
 const TIMING: &str = "timing.jsonl";
 
 /// Trains a policy.
-pub struct Train;
+pub struct Train {
+    /// Where networks are computed.
+    pub backend: Backend,
+}
 
 /// Parameters beside those of [`TrainConfig`], which stand beside them in the recipe.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -77,7 +80,7 @@ fn default_preset() -> String {
 }
 
 /// Keys of [`TrainConfig`] that are the run's business, not the recipe's.
-const OF_THE_RUN: [&str; 3] = ["seed", "threads", "prefetch"];
+const OF_THE_RUN: [&str; 4] = ["seed", "threads", "backend", "prefetch"];
 const HEAD_KEYS: [&str; 6] =
     ["dataset", "datasets", "normalize", "weighted", "preset", "image_size"];
 
@@ -150,6 +153,7 @@ impl StepKind for Train {
         let (head, mut config) = parse(ctx.step)?;
         config.seed = ctx.seed;
         config.threads = ctx.threads;
+        config.backend = self.backend;
         let datasets = head.datasets();
         let (mut train, mut held_out) = (Vec::new(), Vec::new());
         for weighted in &datasets {
@@ -190,7 +194,12 @@ impl StepKind for Train {
             train_loss: outcome.train_loss,
             held_out_loss: outcome.held_out_loss,
         };
-        output(&result, &json!({ "training_s": outcome.elapsed_s, "data_wait": outcome.data_wait }))
+        let measured = json!({
+            "training_s": outcome.elapsed_s,
+            "data_wait": outcome.data_wait,
+            "backend": self.backend,
+        });
+        output(&result, &measured)
     }
 }
 

@@ -28,13 +28,14 @@ fn help_lists_the_commands() {
 #[test]
 fn wrong_usage_says_what_is_near() {
     let bench = Bench::new();
-    let cases: [&[&str]; 6] = [
+    let cases: [&[&str]; 7] = [
         &["rum"],
         &["run"],
         &["data", "valdate", "x"],
         &["run", "r.toml", "--sets", "a=1"],
         &["sim", "render", "so101-pick-lift"],
         &["--threads", "many", "config", "show"],
+        &["--backend", "gpu", "config", "show"],
     ];
     let texts: Vec<String> = cases
         .iter()

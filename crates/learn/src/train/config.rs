@@ -3,6 +3,7 @@
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
+use crate::backend::Backend;
 use crate::error::{Error, check};
 use crate::imitation::{PolicyConfig, Steps};
 
@@ -32,8 +33,8 @@ impl Default for AugmentConfig {
     }
 }
 
-/// How to train. Everything but `threads`, `prefetch` and `checkpoint_minutes` is part of what makes a
-/// result.
+/// How to train. Everything but `threads`, `backend`, `prefetch` and `checkpoint_minutes` is part of what
+/// makes a result.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainConfig {
@@ -86,6 +87,9 @@ pub struct TrainConfig {
     pub seed: u64,
     /// Threads; 0 for one per core. Never changes a result.
     pub threads: usize,
+    /// Where networks are computed. Results of different ones differ by rounding alone, and a training
+    /// may go on elsewhere than it began. Other than on `cpu`, batches are not cut into shards.
+    pub backend: Backend,
     /// Batches read ahead of the step that needs them, at least 1. Never changes a result.
     pub prefetch: usize,
 }
@@ -115,6 +119,7 @@ impl Default for TrainConfig {
             checkpoint_minutes: 10.0,
             seed: 0,
             threads: 0,
+            backend: Backend::Cpu,
             prefetch: 4,
         }
     }
@@ -123,7 +128,8 @@ impl Default for TrainConfig {
 impl TrainConfig {
     /// Without what never changes a result.
     pub(crate) fn of_the_result(&self) -> Self {
-        Self { threads: 0, prefetch: 1, checkpoint_minutes: 0.0, ..self.clone() }
+        let (backend, checkpoint_minutes) = (Backend::Cpu, 0.0);
+        Self { threads: 0, backend, prefetch: 1, checkpoint_minutes, ..self.clone() }
     }
 
     /// Refuses impossible values before anything runs.

@@ -289,11 +289,11 @@ impl<'a> Run<'a> {
             processor.lag = observes_last.then_some(lag);
         }
         let net = Net::new(&cfg.policy, &checkpoint::net_shape(&processor))?;
-        let workers = Workers::new(cfg.threads)?;
+        let workers = cfg.backend.workers(cfg.threads)?;
         let hash = run_hash(source, cfg, &processor);
         let versions = source.versions()?;
         let pixels = processor.cameras.iter().map(CameraInput::pixel_table).collect();
-        let device = Device::flex();
+        let device = cfg.backend.device(cfg.threads);
         Ok(Self {
             source,
             cfg,
@@ -488,10 +488,11 @@ impl<'a> Run<'a> {
             batch_size: cfg.batch_size,
             crop_is_random: cfg.policy.crop().is_some_and(|(_, random)| random),
         };
-        let shards = shards(batch.frames.len(), cfg.shards);
-        let parts = self.workers.map(&shards, |range| {
-            self.shard(batch, &targets, range.clone(), &base, augment)
-        });
+        let parts = if cfg.backend.takes_parts() { cfg.shards } else { 1 };
+        let shards = shards(batch.frames.len(), parts);
+        let parts = self
+            .workers
+            .map(&shards, |range| self.shard(batch, &targets, range.clone(), &base, augment));
         let mut loss = 0.0;
         let mut grads: Vec<f32> = Vec::new();
         for part in parts {

@@ -57,11 +57,11 @@ pub fn run(app: &App<'_>, peers: bool, samples: usize) -> Result<Vec<Row>> {
     }
     let mut script = peers::start(app, peers, &PEERS, SCRIPT)?;
     let threads = app.config.threads;
-    let act = sized("act", 8, threads)?;
+    let act = sized(app, "act", 8)?;
     let shape = BenchShape { cameras: vec![[224, 224]], state: 14, env: 0, action: 14 };
     let mut step_of_act = Bench::new(&act, &shape)?;
     let inference_of_act = Bench::new(&act, &shape)?;
-    let mut diffusion = sized("diffusion", 64, threads)?;
+    let mut diffusion = sized(app, "diffusion", 64)?;
     // The first generation's horizon, over states.
     let sizes = DiffusionConfig { horizon: 16, n_action_steps: 8, ..DiffusionConfig::lerobot() };
     diffusion.policy = PolicyConfig::Diffusion(sizes);
@@ -118,10 +118,12 @@ pub fn run(app: &App<'_>, peers: bool, samples: usize) -> Result<Vec<Row>> {
 }
 
 /// A preset's settings with another batch.
-fn sized(name: &str, batch_size: usize, threads: usize) -> Result<TrainConfig> {
+fn sized(app: &App<'_>, name: &str, batch_size: usize) -> Result<TrainConfig> {
     let preset = preset(name).ok_or_else(|| Error::new(format!("there is no preset `{name}`")))?;
+    let (threads, backend) = (app.config.threads, app.config.backend);
     // A part of the batch for each thread.
-    Ok(TrainConfig { batch_size, shards: threads.min(batch_size), threads, ..preset.config })
+    let shards = threads.min(batch_size);
+    Ok(TrainConfig { batch_size, shards, threads, backend, ..preset.config })
 }
 
 fn median(mut times: Vec<f64>) -> Option<f64> {

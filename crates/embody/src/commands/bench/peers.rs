@@ -44,12 +44,7 @@ pub fn python(app: &App<'_>, packages: &[&str]) -> Result<PathBuf> {
 ///
 /// # Errors
 /// When the packages can't be had or the script can't be started.
-pub fn start(
-    app: &App<'_>,
-    wanted: bool,
-    packages: &[&str],
-    code: &str,
-) -> Result<Option<Script>> {
+pub fn start(app: &App<'_>, wanted: bool, packages: &[&str], code: &str) -> Result<Option<Script>> {
     wanted.then(|| Script::start(app, &python(app, packages)?, code)).transpose()
 }
 
