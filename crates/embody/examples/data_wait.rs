@@ -34,7 +34,7 @@ fn main() -> Result<()> {
         };
         let source = FrameSource::open(Path::new(dataset), &options, task)?;
         let out = std::env::temp_dir().join(format!("embody-data-wait-{}", std::process::id()));
-        let done = train(&source, None, &config, &out, task)?;
+        let done = train(&source, None, &config, None, &out, task)?;
         std::fs::remove_dir_all(&out).ok();
         println!(
             "{}",

@@ -45,6 +45,11 @@ pub(crate) enum Error {
         expected: Vec<usize>,
     },
 
+    #[error(
+        "the policy to start from has {found} tensor `{name}`, for this data it takes {expected}"
+    )]
+    StartMisfit { name: String, found: String, expected: String },
+
     #[error("{path} is not a safetensors file")]
     Safetensors { path: PathBuf, source: safetensors::SafeTensorError },
 
@@ -104,6 +109,9 @@ impl Hint for Error {
             | Self::TensorShape { .. } => {
                 "config.json and model.safetensors are not of the same policy; copy both again"
                     .into()
+            }
+            Self::StartMisfit { .. } => {
+                "train on data with as many joints and the same cameras as the policy's".into()
             }
             Self::Safetensors { .. } | Self::Json { .. } => {
                 "the file is damaged or of another program; copy it again".into()

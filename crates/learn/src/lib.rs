@@ -54,6 +54,7 @@ pub use rl::{
 };
 pub use statistics::{Z95, anytime_interval, mcnemar_exact, wilson};
 pub use train::{
-    AugmentConfig, Bench, BenchShape, METRICS_FILE, MetricsRow, POLICY_DIR, Preset, TrainConfig,
-    TrainOutcome, preset, presets, read_metrics, required_windows, train,
+    AugmentConfig, Bench, BenchShape, METRICS_FILE, MetricsRow, POLICY_DIR, Preset, Start,
+    StartStatistics, TrainConfig, TrainOutcome, preset, presets, read_metrics, required_windows,
+    train,
 };

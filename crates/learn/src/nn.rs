@@ -9,6 +9,7 @@ use embody_core::derive_seed;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use crate::noise::normals;
 use crate::ops::{self, Activation, ConvGeometry};
 
 /// How a parameter lies in a checkpoint, where PyTorch's conventions hold.
@@ -35,6 +36,8 @@ pub(crate) enum Layout {
 pub(crate) enum Init {
     /// Uniform in ±`0`.
     Uniform(f32),
+    /// Normal with that deviation.
+    Normal(f32),
     /// One value.
     Constant(f32),
     /// Sine and cosine in turns, a position per row (Vaswani et al. 2017, arXiv:1706.03762).
@@ -324,6 +327,42 @@ impl ParamTable {
         self.add(format!("{name}.weight"), (rows, dim), Layout::Plain, init)
     }
 
+    /// Lets every parameter begin as PyTorch's layers do, as in LeRobot's policies: those under `xavier`
+    /// by Glorot & Bengio (2010), a backbone's convolutions by He et al. (2015, fan out).
+    pub fn begin_like_pytorch(&mut self, xavier: &[&str]) {
+        let under = |name: &str| xavier.iter().any(|prefix| name.starts_with(prefix));
+        let mut bounds = std::collections::HashMap::new();
+        for spec in self.specs.iter_mut().filter(|s| !s.frozen) {
+            let (rows, cols) = (spec.rows as f32, spec.cols as f32);
+            let fan_in = match spec.layout {
+                Layout::Transposed1d { kernel } => cols * kernel as f32,
+                _ => rows,
+            };
+            let weight = spec.cols > 0 && spec.layout != Layout::Plain;
+            let glorot = under(&spec.name) || spec.name.ends_with("in_proj_weight");
+            spec.init = match spec.layout {
+                _ if spec.layout == Layout::Plain && spec.cols > 0 => Init::Normal(1.0),
+                _ if weight && glorot => Init::Uniform((6.0 / (rows + cols)).sqrt()),
+                Layout::Conv { kernel } if spec.name.contains(".backbone.") => {
+                    Init::Normal((2.0 / (cols * (kernel * kernel) as f32)).sqrt())
+                }
+                _ if weight => Init::Uniform(fan_in.sqrt().recip()),
+                // Attention's biases begin at zero.
+                _ if spec.name.contains("_proj_bias") || spec.name.ends_with(".out_proj.bias") => {
+                    Init::Constant(0.0)
+                }
+                _ => match bounds.get(spec.name.trim_end_matches("bias")) {
+                    Some(bound) => Init::Uniform(*bound),
+                    None => spec.init,
+                },
+            };
+            if weight {
+                let place = spec.name.trim_end_matches("weight").to_owned();
+                bounds.insert(place, fan_in.sqrt().recip());
+            }
+        }
+    }
+
     /// First values, each parameter from a stream of its own name.
     pub fn initial(&self, seed: u64) -> Vec<f32> {
         let mut values = Vec::with_capacity(self.len());
@@ -334,6 +373,11 @@ impl ParamTable {
                 Init::Constant(c) => values.extend(std::iter::repeat_n(c, spec.len())),
                 Init::Uniform(bound) => {
                     values.extend((0..spec.len()).map(|_| rng.random_range(-bound..=bound)));
+                }
+                Init::Normal(deviation) => {
+                    let mut drawn = vec![0.0; spec.len()];
+                    normals(&mut rng, &mut drawn);
+                    values.extend(drawn.iter().map(|v| v * deviation));
                 }
                 Init::Sines => values.extend(sines(spec.rows, spec.cols)),
                 Init::Grid(width) => values.extend(grid(spec.rows / width, width)),

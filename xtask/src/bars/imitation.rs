@@ -120,10 +120,10 @@ fn transfer_cube(bench: &mut Bench<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The arm of the foundation.
+/// The foundation's arm, given time.
 fn pick_lift(bench: &mut Bench<'_>) -> Result<()> {
     demo::build(bench.workspace)?;
-    let (result, out) = training::recipe(bench, "demo", None)?;
+    let (result, out) = training::recipe(bench, "pick-lift", None)?;
     let run = Run { dir: out, took: Duration::ZERO, result };
     let low = run.number(run::POLICY, run::INTERVAL_LOW)?;
     let (successes, trials) =

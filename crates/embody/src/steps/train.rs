@@ -1,10 +1,10 @@
 //! `kind = "train"`: a policy from a dataset.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use embody_core::{BatchSource, Error, FeatureSpec, Mixture, MixtureStats, Portion, Result};
 use embody_data::{Dataset, FrameSource, HELD_OUT, SourceOptions};
-use embody_learn::{Backend, TrainConfig, required_windows};
+use embody_learn::{Backend, Start, StartStatistics, TrainConfig, required_windows};
 use embody_platform::{Step, StepContext, StepKind, StepOutput};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -39,6 +39,12 @@ struct Head {
     weighted: bool,
     #[serde(default = "default_preset")]
     preset: String,
+    /// A policy to go on from: `@STEP` of a training, or a checkpoint's folder, ours or LeRobot's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    start: Option<String>,
+    /// By which statistics it goes on.
+    #[serde(default)]
+    start_statistics: StartStatistics,
     /// Height and width that pictures are brought to; absent: as recorded.
     #[serde(default)]
     image_size: Option<[usize; 2]>,
@@ -81,8 +87,16 @@ fn default_preset() -> String {
 
 /// Keys of [`TrainConfig`] that are the run's business, not the recipe's.
 const OF_THE_RUN: [&str; 4] = ["seed", "threads", "backend", "prefetch"];
-const HEAD_KEYS: [&str; 6] =
-    ["dataset", "datasets", "normalize", "weighted", "preset", "image_size"];
+const HEAD_KEYS: [&str; 8] = [
+    "dataset",
+    "datasets",
+    "normalize",
+    "weighted",
+    "preset",
+    "start",
+    "start_statistics",
+    "image_size",
+];
 
 /// What came out.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -125,11 +139,11 @@ impl StepKind for Train {
 
     fn about(&self) -> &'static str {
         "train a policy on a dataset, or several with weights: dataset, datasets, normalize, \
-         weighted, preset, image_size, shuffle_window, steps, batch_size, lr, policy, …"
+         weighted, preset, start, start_statistics, image_size, shuffle_window, steps, batch_size, lr, policy, …"
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn resumable(&self) -> bool {
@@ -143,14 +157,46 @@ impl StepKind for Train {
     fn resolve(&self, step: &Step) -> Result<Value> {
         let (head, config) = parse(step)?;
         let mut all = resolved(&head)?;
-        if let (Value::Object(all), Value::Object(config)) = (&mut all, resolved(&config)?) {
+        let mut config = resolved(&config)?;
+        if let (Some(start), Value::Object(all), Value::Object(config)) =
+            (&head.start, &mut all, &mut config)
+        {
+            // Its settings stand in its folder, which is part of the key wherever it lies.
+            config.remove("policy");
+            if !start.starts_with('@') {
+                all.insert("start".into(), "folder".into());
+            }
+        }
+        if let (Value::Object(all), Value::Object(config)) = (&mut all, config) {
             all.extend(config.into_iter().filter(|(k, _)| !OF_THE_RUN.contains(&k.as_str())));
         }
         Ok(all)
     }
 
+    fn external_inputs(&self, step: &Step) -> Result<Vec<PathBuf>> {
+        let (head, _) = parse(step)?;
+        Ok(head.start.filter(|s| !s.starts_with('@')).map(PathBuf::from).into_iter().collect())
+    }
+
     fn run(&self, ctx: &StepContext<'_>) -> Result<StepOutput> {
-        let (head, mut config) = parse(ctx.step)?;
+        let (mut head, mut config) = parse(ctx.step)?;
+        let start = match &head.start {
+            Some(place) => {
+                let dir = match place.starts_with('@') {
+                    true => ctx.input("start", place)?.dir.join(embody_learn::POLICY_DIR),
+                    false => PathBuf::from(place),
+                };
+                Some(Start::read(&dir, head.start_statistics)?)
+            }
+            None => None,
+        };
+        if let Some(start) = &start {
+            config.policy = start.policy().clone();
+            if config.inputs.is_empty() {
+                config.inputs = start.inputs();
+            }
+            head.image_size = head.image_size.or(start.image_size());
+        }
         config.seed = ctx.seed;
         config.threads = ctx.threads;
         config.backend = self.backend;
@@ -184,7 +230,8 @@ impl StepKind for Train {
             false => Some(Mixture::new(judged, head.normalize)?),
         };
         let held_out = held_out.as_ref().map(|s| s as &dyn BatchSource);
-        let outcome = embody_learn::train(&train, held_out, &config, ctx.dir, ctx.task)?;
+        let outcome =
+            embody_learn::train(&train, held_out, &config, start.as_ref(), ctx.dir, ctx.task)?;
         let result = Outcome {
             policy: head.preset,
             parameters: outcome.parameters,
@@ -253,6 +300,21 @@ fn parse(step: &Step) -> Result<(Head, TrainConfig)> {
     for d in &head.datasets {
         if !d.weight.is_finite() || d.weight <= 0.0 {
             return Err(step.bad_value("datasets", format!("{}: weight {}", d.dataset, d.weight)));
+        }
+    }
+    if head.start.is_some() {
+        if of_config.contains_key("policy") {
+            return Err(step
+                .bad_value("policy", "the policy to start from has settings of its own")
+                .with_hint("leave out `policy`, or `start`"));
+        }
+        if !step.params.contains_key("preset") {
+            return Err(step
+                .bad_value("start", "with what settings it learns on is not said")
+                .with_hint(format!(
+                    "add `preset`, one of {}",
+                    embody_learn::presets().join(", ")
+                )));
         }
     }
     let mut merged = toml_of(&preset.config)?;

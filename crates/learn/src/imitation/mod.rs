@@ -23,6 +23,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::nn::Weights;
+use crate::ops::Dropped;
 
 pub use net::PolicyConfig;
 pub(crate) use net::{Net, Steps};
@@ -127,6 +128,12 @@ impl Pass<'_> {
             _ => x,
         }
     }
+
+    /// Which of `count` attention weights are dropped, in training.
+    pub fn dropped(&self, count: usize) -> Dropped {
+        let dropout = self.dropout.filter(|dropout| dropout.share > 0.0)?;
+        Some(dropout.factors(count).into())
+    }
 }
 
 /// Random dropping of features while training: a stream of its own per shard.
@@ -144,14 +151,19 @@ impl Dropout {
     /// `x` with features set to 0 and the rest scaled up to keep the mean.
     fn apply<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         let shape = x.dims();
+        let factors = self.factors(shape.iter().product());
+        let factors = Tensor::<D>::from_data(TensorData::new(factors, shape), &x.device().inner());
+        x * factors
+    }
+
+    /// What `count` features are multiplied by.
+    fn factors(&self, count: usize) -> Vec<f32> {
         let kept = 1.0 / (1.0 - self.share);
         let limit = (f64::from(self.share) * 65_536.0) as u16;
-        let mut noise = vec![0u8; 2 * shape.iter().product::<usize>()];
+        let mut noise = vec![0u8; 2 * count];
         self.rng.borrow_mut().fill_bytes(&mut noise);
         let (pairs, _) = noise.as_chunks::<2>();
         let keep = |pair: &[u8; 2]| if u16::from_le_bytes(*pair) < limit { 0.0 } else { kept };
-        let mask: Vec<f32> = pairs.iter().map(keep).collect();
-        let mask = Tensor::<D>::from_data(TensorData::new(mask, shape), &x.device().inner());
-        x * mask
+        pairs.iter().map(keep).collect()
     }
 }

@@ -68,9 +68,11 @@ impl Attention {
             let weight = weight.clone().slice([0..self.dim, columns.clone()]);
             ops::linear(x, &weight, &bias.clone().slice([columns]), Activation::None)
         };
+        let ([batch, queries, _], keys) = (query.dims(), key.dims()[1]);
+        let dropped = pass.dropped(batch * self.heads * queries * keys);
         let query = project(query, 0);
         let pairs = Tensor::cat(vec![project(key, 1), project(value, 2)], 2);
-        let seen = ops::attention(query, pairs, self.heads, mask);
+        let seen = ops::attention(query, pairs, self.heads, mask, dropped);
         self.out.forward(pass.w, seen, Activation::None)
     }
 }

@@ -11,7 +11,7 @@ use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Flex, TensorData, TensorMetadata, backend_extension};
 
-use super::kernels::{self, Activation, AttentionGeometry, ConvGeometry, KeyMask};
+use super::kernels::{self, Activation, AttentionGeometry, ConvGeometry, Dropped, KeyMask};
 
 /// Operations with fused kernels, routed by burn to the tensor's back end.
 #[backend_extension(Flex, Autodiff)]
@@ -43,6 +43,7 @@ pub trait FusedOps: Backend {
         kv: FloatTensor<Self>,
         heads: usize,
         mask: KeyMask,
+        dropped: Dropped,
     ) -> FloatTensor<Self>;
     /// Key points of a map `[batch, h, w, c]`: `[batch, 2c]`.
     fn fused_spatial_softmax(map: FloatTensor<Self>) -> FloatTensor<Self>;
@@ -123,10 +124,17 @@ impl FusedOps for Flex {
         Self::make(y, &dims::<Self>(&x))
     }
 
-    fn fused_attention(q: FlexTensor, kv: FlexTensor, heads: usize, mask: KeyMask) -> FlexTensor {
+    fn fused_attention(
+        q: FlexTensor,
+        kv: FlexTensor,
+        heads: usize,
+        mask: KeyMask,
+        dropped: Dropped,
+    ) -> FlexTensor {
         let shape = dims::<Self>(&q);
         let g = attention_geometry(&shape, &dims::<Self>(&kv), heads);
-        Self::make(kernels::attention(&Self::read(&q), &Self::read(&kv), &mask, &g).0, &shape)
+        let (q, kv) = (Self::read(&q), Self::read(&kv));
+        Self::make(kernels::attention(&q, &kv, &mask, &dropped, &g).0, &shape)
     }
 
     fn fused_spatial_softmax(map: FlexTensor) -> FlexTensor {
@@ -222,12 +230,13 @@ impl<B: HostKernels> Backward<B, 3> for LayerNormBackward {
 struct AttentionBackward;
 
 impl<B: HostKernels> Backward<B, 2> for AttentionBackward {
-    type State = (Host, Host, Host, AttentionGeometry);
+    type State = (Host, Host, Host, Dropped, AttentionGeometry);
 
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let (q, kv, weights, g) = ops.state;
+        let (q, kv, weights, dropped, g) = ops.state;
         let grad = grads.consume::<B>(&ops.node);
-        let (dq, dkv) = kernels::attention_backward(&q, &kv, &weights, &B::read(&grad), &g);
+        let d = B::read(&grad);
+        let (dq, dkv) = kernels::attention_backward(&q, &kv, &weights, &dropped, &d, &g);
         let [pq, pkv] = ops.parents;
         if let Some(node) = pq {
             grads.register::<B>(node.id, B::make(dq, &[g.batch, g.queries, g.dim]));
@@ -343,19 +352,20 @@ impl<B: HostKernels + FusedOps, C: CheckpointStrategy> FusedOps for Autodiff<B, 
         kv: FloatTensor<Self>,
         heads: usize,
         mask: KeyMask,
+        dropped: Dropped,
     ) -> FloatTensor<Self> {
         match AttentionBackward.prepare::<C>([q.node(), kv.node()]).compute_bound().stateful() {
             OpsKind::Tracked(prep) => {
                 let shape = dims::<B>(q.primitive());
                 let g = attention_geometry(&shape, &dims::<B>(kv.primitive()), heads);
                 let (hq, hkv) = (B::read(q.primitive()), B::read(kv.primitive()));
-                let (y, weights) = kernels::attention(&hq, &hkv, &mask, &g);
+                let (y, weights) = kernels::attention(&hq, &hkv, &mask, &dropped, &g);
                 let weights = B::make(weights, &[g.batch, g.heads, g.queries, g.keys]);
-                prep.finish((hq, hkv, B::read(&weights), g), B::make(y, &shape))
+                prep.finish((hq, hkv, B::read(&weights), dropped, g), B::make(y, &shape))
             }
             OpsKind::UnTracked(prep) => {
                 let (q, kv) = (q.into_primitive(), kv.into_primitive());
-                prep.finish(B::fused_attention(q, kv, heads, mask))
+                prep.finish(B::fused_attention(q, kv, heads, mask, dropped))
             }
         }
     }

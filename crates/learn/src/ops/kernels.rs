@@ -314,18 +314,24 @@ impl KeyMask {
     }
 }
 
+/// Factors of the attention weights in training, `[batch, heads, queries, keys]`: 0 where one is
+/// dropped; `None` where all are kept as they are.
+pub type Dropped = Option<Arc<[f32]>>;
+
 /// Scaled dot-product attention over heads: result `[batch, queries, dim]` and the attention
-/// weights `[batch, heads, queries, keys]`, below 1e-37 where `mask` hides a key.
+/// weights `[batch, heads, queries, keys]` before any is dropped, below 1e-37 where `mask` hides a key.
 pub fn attention(
     q: &[f32],
     kv: &[f32],
     mask: &KeyMask,
+    dropped: &Dropped,
     g: &AttentionGeometry,
 ) -> (Vec<f32>, Vec<f32>) {
     let head = g.dim / g.heads;
     let scale = 1.0 / (head as f32).sqrt();
     let mut out = vec![0.0; g.batch * g.queries * g.dim];
     let mut weights = vec![0.0; g.batch * g.heads * g.queries * g.keys];
+    let mut kept = Vec::new();
     for b in 0..g.batch {
         for h in 0..g.heads {
             let at = (b * g.heads + h) * g.queries * g.keys;
@@ -336,12 +342,28 @@ pub fn attention(
                 mask.apply(row, b);
                 softmax(row);
             }
-            let p = Mat::strided(&weights, at, g.keys);
+            let p = with_dropped(&weights, dropped, at, g, &mut kept);
             let to = b * g.queries * g.dim + h * head;
             matmul((g.queries, g.keys, head), &mut out, to, g.dim, p, vm, 1.0, 0.0);
         }
     }
     (out, weights)
+}
+
+/// The weights of a sequence's head from `at` on, times their factors where some are dropped, for
+/// which `kept` is room.
+fn with_dropped<'a>(
+    weights: &'a [f32],
+    dropped: &Dropped,
+    at: usize,
+    g: &AttentionGeometry,
+    kept: &'a mut Vec<f32>,
+) -> Mat<'a> {
+    let Some(factors) = dropped else { return Mat::strided(weights, at, g.keys) };
+    let part = at..at + g.queries * g.keys;
+    kept.clear();
+    kept.extend(weights[part.clone()].iter().zip(&factors[part]).map(|(w, f)| w * f));
+    Mat::new(kept, g.keys)
 }
 
 fn head_views<'a>(
@@ -372,6 +394,7 @@ pub fn attention_backward(
     q: &[f32],
     kv: &[f32],
     weights: &[f32],
+    dropped: &Dropped,
     dout: &[f32],
     g: &AttentionGeometry,
 ) -> (Vec<f32>, Vec<f32>) {
@@ -380,17 +403,21 @@ pub fn attention_backward(
     let mut dq = vec![0.0; q.len()];
     let mut dkv = vec![0.0; kv.len()];
     let mut ds = vec![0.0; g.queries * g.keys];
+    let mut kept = Vec::new();
     for b in 0..g.batch {
         for h in 0..g.heads {
             let at = (b * g.heads + h) * g.queries * g.keys;
             let (qm, km, vm) = head_views(q, kv, g, b, h);
             let from = b * g.queries * g.dim + h * head;
             let dom = Mat::strided(dout, from, g.dim);
-            let p = Mat::strided(weights, at, g.keys);
+            let p = with_dropped(weights, dropped, at, g, &mut kept);
             let keys_at = b * g.keys * 2 * g.dim + h * head;
             let (nq, nk, row) = (g.queries, g.keys, 2 * g.dim);
             matmul((nk, nq, head), &mut dkv, keys_at + g.dim, row, p.t(), dom, 1.0, 0.0);
             matmul((nq, head, nk), &mut ds, 0, nk, dom, vm.t(), 1.0, 0.0);
+            if let Some(factors) = dropped {
+                ds.iter_mut().zip(&factors[at..]).for_each(|(d, f)| *d *= f);
+            }
             let probabilities = &weights[at..at + nq * nk];
             for (d, p) in ds.chunks_exact_mut(nk).zip(probabilities.chunks_exact(nk)) {
                 let dot = d.iter().zip(p).map(|(a, b)| a * b).sum::<f32>();

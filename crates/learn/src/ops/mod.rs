@@ -15,7 +15,7 @@ use burn::backend::Dispatch;
 use burn::tensor::{Device, Tensor};
 
 use fused::FusedOps;
-pub(crate) use kernels::{Activation, ConvGeometry, KeyMask};
+pub(crate) use kernels::{Activation, ConvGeometry, Dropped, KeyMask};
 
 fn on_flex<const D: usize>(tensor: &Tensor<D>) -> bool {
     tensor.device().inner() == Device::flex()
@@ -66,13 +66,20 @@ pub(crate) fn layer_norm(x: Tensor<3>, gamma: &Tensor<1>, beta: &Tensor<1>) -> T
 }
 
 /// Multi-head attention of `q [batch, queries, dim]` to `kv [batch, keys, 2 · dim]` (keys, then
-/// values), as far as `mask` lets it; `heads` divides `dim`.
-pub(crate) fn attention(q: Tensor<3>, kv: Tensor<3>, heads: usize, mask: &KeyMask) -> Tensor<3> {
+/// values), as far as `mask` lets it and nothing is `dropped`; `heads` divides `dim`.
+pub(crate) fn attention(
+    q: Tensor<3>,
+    kv: Tensor<3>,
+    heads: usize,
+    mask: &KeyMask,
+    dropped: Dropped,
+) -> Tensor<3> {
     if !on_flex(&q) {
-        return reference::attention(q, kv, heads, mask);
+        return reference::attention(q, kv, heads, mask, dropped);
     }
     let (q, kv) = (q.into_dispatch(), kv.into_dispatch());
-    Tensor::from_dispatch(<Dispatch as FusedOps>::fused_attention(q, kv, heads, mask.clone()))
+    let mask = mask.clone();
+    Tensor::from_dispatch(<Dispatch as FusedOps>::fused_attention(q, kv, heads, mask, dropped))
 }
 
 /// Key points of a map `[batch, h, w, c]`: `[batch, 2c]`, all x then all y, in [-1, 1].

@@ -6,7 +6,7 @@ use burn::tensor::module::conv2d;
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Tensor, TensorData};
 
-use super::kernels::{Activation, ConvGeometry, KeyMask};
+use super::kernels::{Activation, ConvGeometry, Dropped, KeyMask};
 
 fn activate<const D: usize>(x: Tensor<D>, act: Activation) -> Tensor<D> {
     match act {
@@ -54,7 +54,13 @@ pub(crate) fn layer_norm(x: Tensor<3>, gamma: &Tensor<1>, beta: &Tensor<1>) -> T
 }
 
 /// See [`super::attention`].
-pub(crate) fn attention(q: Tensor<3>, kv: Tensor<3>, heads: usize, mask: &KeyMask) -> Tensor<3> {
+pub(crate) fn attention(
+    q: Tensor<3>,
+    kv: Tensor<3>,
+    heads: usize,
+    mask: &KeyMask,
+    dropped: Dropped,
+) -> Tensor<3> {
     let [batch, queries, dim] = q.dims();
     let keys = kv.dims()[1];
     let head = dim / heads;
@@ -67,7 +73,12 @@ pub(crate) fn attention(q: Tensor<3>, kv: Tensor<3>, heads: usize, mask: &KeyMas
         let hidden = TensorData::new(hidden, [batch, 1, 1, keys]);
         scores = scores.clone() + Tensor::<4>::from_data(hidden, &scores.device());
     }
-    softmax(scores, 3).matmul(v).permute([0, 2, 1, 3]).reshape([batch, queries, dim])
+    let mut weights = softmax(scores, 3);
+    if let Some(factors) = dropped {
+        let factors = TensorData::new(factors.to_vec(), weights.dims());
+        weights = weights.clone() * Tensor::<4>::from_data(factors, &weights.device());
+    }
+    weights.matmul(v).permute([0, 2, 1, 3]).reshape([batch, queries, dim])
 }
 
 /// See [`super::spatial_softmax`].

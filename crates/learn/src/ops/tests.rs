@@ -93,10 +93,14 @@ fn attention_matches_burn() {
     let (q, kv) = (random(rng, [2, 5, 12]), random(rng, [2, 7, 24]));
     let kept =
         [true, false, true, true, false, true, true, true, true, true, true, false, false, false];
+    let dropped: Vec<f32> =
+        (0..2 * 3 * 5 * 7).map(|i| if i % 3 == 0 { 0.0 } else { 1.5 }).collect();
     for mask in [KeyMask::All, KeyMask::Only(kept.into())] {
-        let ours = attention(q.clone(), kv.clone(), 3, &mask);
-        let theirs = reference::attention(q.clone(), kv.clone(), 3, &mask);
-        compare("attention", rng, ours, theirs, &[leaf!(q), leaf!(kv)]);
+        for dropped in [None, Some(dropped.clone().into())] {
+            let ours = attention(q.clone(), kv.clone(), 3, &mask, dropped.clone());
+            let theirs = reference::attention(q.clone(), kv.clone(), 3, &mask, dropped);
+            compare("attention", rng, ours, theirs, &[leaf!(q), leaf!(kv)]);
+        }
     }
 }
 

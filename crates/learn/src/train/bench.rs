@@ -131,7 +131,7 @@ impl Bench {
     /// # Errors
     /// A loss that is not finite.
     pub fn steps(&mut self, count: usize) -> Result<Vec<f64>> {
-        let run = Run::new(&self.source, &self.cfg)?;
+        let run = Run::new(&self.source, &self.cfg, None)?;
         let mut batch = Batch::default();
         let rows: Vec<usize> = (0..self.cfg.batch_size).collect();
         self.source.batch(&rows, &mut batch)?;
@@ -156,7 +156,7 @@ impl Bench {
     /// # Errors
     /// Settings that make no network.
     pub fn predictions(&self, count: usize) -> Result<Vec<f64>> {
-        let run = Run::new(&self.source, &self.cfg)?;
+        let run = Run::new(&self.source, &self.cfg, None)?;
         let inference =
             Inference::new(&run.model(run.net.table().initial(self.cfg.seed)), self.cfg.backend, 1);
         let p = &inference.model.processor;

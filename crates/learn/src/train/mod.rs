@@ -8,6 +8,7 @@ mod batch;
 mod bench;
 mod config;
 mod preset;
+mod start;
 mod state;
 
 use std::path::{Path, PathBuf};
@@ -25,6 +26,7 @@ pub use bench::{Bench, BenchShape};
 pub(crate) use config::windows;
 pub use config::{AugmentConfig, TrainConfig, required_windows};
 pub use preset::{Preset, preset, presets};
+pub use start::{Start, StartStatistics};
 
 use crate::checkpoint::{self, ACTION, ENVIRONMENT, Model};
 use crate::error::{Error, name_frames};
@@ -123,16 +125,18 @@ struct TimingLine {
 /// Trains `cfg`'s policy on `source` and leaves it in `out_dir/policy`. `source` (and `held_out`) must
 /// have been opened with [`required_windows`].
 ///
-/// Continues by itself from a checkpoint of the same settings and data in `out_dir`, and returns at
+/// Begins with random weights or, where given, with those of `start`, whose policy `cfg` then has to
+/// name. Continues by itself from a checkpoint of the same settings and data in `out_dir`, and returns at
 /// once where such a run is done; a checkpoint of another run is replaced.
 ///
 /// # Errors
-/// Settings that make no network, data without the features asked for, a loss that is not finite
-/// (naming step and frames), I/O; or cancellation, after writing a checkpoint.
+/// Settings that make no network, data without the features asked for or of other sizes than `start`'s,
+/// a loss that is not finite (naming step and frames), I/O; or cancellation, after writing a checkpoint.
 pub fn train(
     source: &dyn BatchSource,
     held_out: Option<&dyn BatchSource>,
     cfg: &TrainConfig,
+    start: Option<&Start>,
     out_dir: &Path,
     task: Task<'_>,
 ) -> Result<TrainOutcome> {
@@ -140,7 +144,7 @@ pub fn train(
     if source.is_empty() {
         return Err(Error::NoFrames.into());
     }
-    let run = Run::new(source, cfg)?;
+    let run = Run::new(source, cfg, start)?;
     let done_path = out_dir.join("training.json");
     if let Some(outcome) = run.finished(out_dir, &done_path)? {
         return Ok(outcome);
@@ -148,13 +152,17 @@ pub fn train(
     let parameters = run.net.table().len();
     let saved = state::restore(out_dir, &run.hash, parameters)?;
     let resumed_from = saved.as_ref().map(|s| s.step);
-    let saved = saved.unwrap_or_else(|| Saved {
+    let first = match start {
+        Some(start) => start.weights(run.net.table())?,
+        None => run.net.table().initial(cfg.seed),
+    };
+    let saved = saved.unwrap_or(Saved {
         step: 0,
         window: Window::default(),
         best: None,
         events_len: 0,
         elapsed_s: 0.0,
-        optim: OptimState::new(run.net.table().initial(cfg.seed)),
+        optim: OptimState::new(first),
     });
     if let Some(step) = resumed_from {
         task.note(&format!("training continues from step {step}"));
@@ -204,6 +212,8 @@ struct Run<'a> {
     processor: Processor,
     action_names: Vec<String>,
     versions: Vec<ContentHash>,
+    /// Settings of LeRobot's that only its programs read, of the policy that training began with.
+    carried: serde_json::Map<String, serde_json::Value>,
     hash: ContentHash,
     workers: Workers,
     pixels: Vec<PixelTable>,
@@ -230,7 +240,11 @@ impl Saved {
 }
 
 impl<'a> Run<'a> {
-    fn new(source: &'a dyn BatchSource, cfg: &'a TrainConfig) -> Result<Self> {
+    fn new(
+        source: &'a dyn BatchSource,
+        cfg: &'a TrainConfig,
+        start: Option<&Start>,
+    ) -> Result<Self> {
         let features = source.features();
         let feature = |key: &str| -> Result<&FeatureSpec, Error> {
             features.get(key).ok_or_else(|| Error::MissingFeature {
@@ -239,9 +253,11 @@ impl<'a> Run<'a> {
             })
         };
         cfg.validate()?;
-        let mode = cfg.policy.norm_mode();
-        let stats =
-            |key: &str, dim| Normalizer::from_stats(mode, key, source.stats().get(key), dim);
+        let stats = |key: &str, dim| {
+            let of_start = start.and_then(|start| start.normalizer(key));
+            let mode = of_start.map_or(cfg.policy.norm_mode(), |of_start| of_start.mode);
+            Normalizer::from_stats(mode, key, source.stats().get(key), dim)
+        };
         let vector = |key: String, dim: usize| -> Result<VectorInput> {
             Ok(VectorInput { normalizer: stats(&key, dim)?, key })
         };
@@ -288,9 +304,12 @@ impl<'a> Run<'a> {
             processor.action = if delta { actions } else { processor.action };
             processor.lag = observes_last.then_some(lag);
         }
+        if let Some(start) = start {
+            start.lend_statistics(&mut processor);
+        }
         let net = Net::new(&cfg.policy, &checkpoint::net_shape(&processor))?;
         let workers = cfg.backend.workers(cfg.threads)?;
-        let hash = run_hash(source, cfg, &processor);
+        let hash = run_hash(source, cfg, &processor, start);
         let versions = source.versions()?;
         let pixels = processor.cameras.iter().map(CameraInput::pixel_table).collect();
         let device = cfg.backend.device(cfg.threads);
@@ -302,6 +321,7 @@ impl<'a> Run<'a> {
             processor,
             action_names,
             versions,
+            carried: start.map(|start| start.model.carried.clone()).unwrap_or_default(),
             hash,
             workers,
             pixels,
@@ -318,7 +338,7 @@ impl<'a> Run<'a> {
             fps: self.source.fps(),
             action_names: self.action_names.clone(),
             trained_on: self.versions.clone(),
-            carried: serde_json::Map::new(),
+            carried: self.carried.clone(),
         }
     }
 
@@ -680,7 +700,12 @@ impl Moments {
 }
 
 /// Names a run: settings that make the result, and the data as far as training can see it.
-fn run_hash(source: &dyn BatchSource, cfg: &TrainConfig, processor: &Processor) -> ContentHash {
+fn run_hash(
+    source: &dyn BatchSource,
+    cfg: &TrainConfig,
+    processor: &Processor,
+    start: Option<&Start>,
+) -> ContentHash {
     let cfg = cfg.of_the_result();
     let text = serde_json::json!({
         "config": cfg,
@@ -690,6 +715,7 @@ fn run_hash(source: &dyn BatchSource, cfg: &TrainConfig, processor: &Processor) 
         "stats": source.stats(),
         "weights": source.weights(),
         "cameras": processor.cameras.iter().map(|c| c.key.as_str()).collect::<Vec<_>>(),
+        "start": start.map(Start::identity),
     });
     hash_bytes(text.to_string().as_bytes())
 }

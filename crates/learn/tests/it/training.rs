@@ -4,11 +4,19 @@ use std::path::Path;
 
 use embody_core::{CancelToken, FrameRef, NoProgress, Progress, ProgressEvent, Task};
 use embody_learn::{
-    ActionRepresentation, OpenLoopOptions, PolicyConfig, TrainConfig, TrainOutcome, describe,
-    open_loop, read_metrics, train,
+    ActionRepresentation, OpenLoopOptions, PolicyConfig, Start, StartStatistics, TrainConfig,
+    TrainOutcome, describe, open_loop, read_metrics, train,
 };
 
 use crate::source::{Drawn, small, small_diffusion, small_flow};
+
+/// A run that begins with another's policy.
+fn go_on(cfg: &TrainConfig, start: &Start, out: &Path) -> embody_core::Result<TrainOutcome> {
+    let (source, held_out) = (Drawn::new(1, 20, cfg), Drawn::new(2, 4, cfg));
+    let cancel = CancelToken::default();
+    let task = Task { progress: &NoProgress, cancel: &cancel };
+    train(&source, Some(&held_out), cfg, Some(start), out, task)
+}
 
 /// Asks to stop after a step.
 struct StopAt(u64, CancelToken);
@@ -26,14 +34,14 @@ impl Progress for StopAt {
 pub fn run(cfg: &TrainConfig, out: &Path) -> embody_core::Result<TrainOutcome> {
     let (source, held_out) = (Drawn::new(1, 20, cfg), Drawn::new(2, 4, cfg));
     let cancel = CancelToken::default();
-    train(&source, Some(&held_out), cfg, out, Task { progress: &NoProgress, cancel: &cancel })
+    train(&source, Some(&held_out), cfg, None, out, Task { progress: &NoProgress, cancel: &cancel })
 }
 
 fn stop_at(step: u64, cfg: &TrainConfig, out: &Path) {
     let (source, held_out) = (Drawn::new(1, 20, cfg), Drawn::new(2, 4, cfg));
     let stop = StopAt(step, CancelToken::default());
     let task = Task { progress: &stop, cancel: &stop.1 };
-    let error = train(&source, Some(&held_out), cfg, out, task).unwrap_err();
+    let error = train(&source, Some(&held_out), cfg, None, out, task).unwrap_err();
     assert!(error.is_cancelled(), "{error}");
 }
 
@@ -154,7 +162,7 @@ fn a_loss_that_is_no_number_names_step_and_frames() {
     let home = tempfile::tempdir().unwrap();
     let cancel = CancelToken::default();
     let task = Task { progress: &NoProgress, cancel: &cancel };
-    let error = train(&source, None, &cfg, home.path(), task).unwrap_err();
+    let error = train(&source, None, &cfg, None, home.path(), task).unwrap_err();
     assert!(error.message().starts_with("the loss became NaN at step "), "{error}");
     assert!(error.message().contains("episode "), "{error}");
     assert!(!home.path().join("policy").exists());
@@ -182,6 +190,35 @@ fn impossible_settings_name_their_key() {
     assert!(unknown.to_string().contains("dims"), "{unknown}");
 }
 
+#[test]
+fn a_policy_learns_on_from_where_it_was() {
+    let home = tempfile::tempdir().unwrap();
+    let cfg = TrainConfig { lr: 3e-3, ..small(200) };
+    let first = run(&cfg, &home.path().join("first")).unwrap();
+    for statistics in [StartStatistics::Data, StartStatistics::Policy] {
+        let start = Start::read(&first.model_dir, statistics).unwrap();
+        assert_eq!(*start.policy(), cfg.policy);
+        assert_eq!(start.inputs(), ["observation.state", "observation.images.front"]);
+        // The data are the same, so are their statistics: nothing is lost where nothing is learned.
+        let still = TrainConfig { lr: 1e-9, ema: 0.0, ..small(1) };
+        let out = home.path().join(format!("{statistics:?}"));
+        let second = go_on(&still, &start, &out).unwrap();
+        let (before, after) = (first.held_out_loss.unwrap(), second.held_out_loss.unwrap());
+        assert!((before - after).abs() < 1e-4, "{statistics:?}: {before} before, {after} after");
+        // The same command finds it done; another start is another run.
+        assert_eq!(go_on(&still, &start, &out).unwrap().resumed_from, Some(1));
+        let other = Start::read(&second.model_dir, statistics).unwrap();
+        assert_eq!(go_on(&still, &other, &out).unwrap().resumed_from, None);
+    }
+    let mut wider = small(1);
+    let PolicyConfig::ActSmall(act) = &mut wider.policy else { panic!("the small one") };
+    act.ff_dim *= 2;
+    let start = Start::read(&first.model_dir, StartStatistics::Data).unwrap();
+    let error = go_on(&wider, &start, &home.path().join("wider")).unwrap_err();
+    assert!(error.message().contains("linear1.weight"), "{error}");
+    assert!(error.hint().is_some());
+}
+
 /// The square's place must come out of the picture: predicted end points within 10 % of the picture
 /// on squares never seen, where holding the last action is far off.
 #[test]
@@ -201,7 +238,7 @@ fn it_learns_to_see() {
         let held_out = Drawn::new(2, 10, &cfg);
         let cancel = CancelToken::default();
         let task = Task { progress: &NoProgress, cancel: &cancel };
-        let outcome = train(&source, Some(&held_out), &cfg, &out, task).unwrap();
+        let outcome = train(&source, Some(&held_out), &cfg, None, &out, task).unwrap();
         let options = OpenLoopOptions { horizon_secs: 0.4, ..Default::default() };
         let judged = open_loop(&outcome.model_dir, &held_out, &options, task).unwrap();
         assert_eq!(judged.horizon_step, 4);

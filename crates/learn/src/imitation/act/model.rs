@@ -97,6 +97,9 @@ impl ActNet {
         let chunk = cfg.chunk_size * shape.action_dim;
         let path = |n| t.linear("model.linear_path", n, chunk, 0.0);
         let linear_path = shape.state_dim.filter(|_| cfg.linear_path).map(path);
+        if cfg.is_lerobots() {
+            table.begin_like_pytorch(&["model.encoder.", "model.decoder."]);
+        }
         Ok(Self {
             table,
             cfg: cfg.clone(),

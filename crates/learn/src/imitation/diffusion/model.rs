@@ -66,6 +66,9 @@ impl DiffusionNet {
             scale: cfg.use_film_scale_modulation,
         };
         let unet = Unet::new(&mut table, "diffusion.unet", &sizes);
+        if cfg.is_lerobots() {
+            table.begin_like_pytorch(&[]);
+        }
         let schedule = Schedule::new(
             cfg.noise_scheduler_type,
             cfg.prediction_type,
