@@ -412,7 +412,12 @@ fn chosen(dataset: &Dataset, options: &SourceOptions) -> Result<Features> {
     }
     for (key, window) in &options.windows {
         if !out.contains_key(key) {
-            return Err(unknown("window", key));
+            if !declared.contains_key(key) {
+                return Err(unknown("window", key));
+            }
+            let why = format!("there is a window of {key:?}, which is not among the inputs");
+            let hint = format!("add {key:?} to the inputs");
+            return Err(DataError::Request { why, hint }.into());
         }
         if window.is_empty() {
             let why = format!("the window of {key:?} is empty");

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::process::{TRAIN, dataset_dir};
+use super::rollouts::ACTION;
 use super::{output, resolved};
 
 /// Seconds, beside the curves.
@@ -263,9 +264,13 @@ fn open_source(
         (spec.dtype.is_numeric() || spec.dtype.is_visual()).then(|| key.clone())
     };
     let features: Vec<String> = recorded.info().features.iter().filter_map(readable).collect();
+    let mut inputs = config.inputs.clone();
+    if !inputs.is_empty() {
+        inputs.push(ACTION.to_owned());
+    }
     let options = SourceOptions {
         split: Some(split.to_owned()),
-        inputs: config.inputs.clone(),
+        inputs,
         image_size: head.image_size.map(|[height, width]| (height, width)),
         windows: required_windows(config, features.iter().map(String::as_str))?,
         threads: ctx.threads,
@@ -316,6 +321,12 @@ fn parse(step: &Step) -> Result<(Head, TrainConfig)> {
                     embody_learn::presets().join(", ")
                 )));
         }
+    }
+    let folder = head.start.as_ref().filter(|place| !place.starts_with('@'));
+    if let Some(dir) = folder.filter(|dir| !Path::new(dir).join("config.json").is_file()) {
+        return Err(step.bad_value("start", format!("there is no policy in `{dir}`")).with_hint(
+            "name a training step as `@NAME`, or a folder with config.json and model.safetensors",
+        ));
     }
     let mut merged = toml_of(&preset.config)?;
     lay_over(&mut merged, of_config);

@@ -12,6 +12,7 @@ mod recipes;
 mod reinforcement;
 mod robustness;
 mod serve;
+mod start;
 mod stores;
 mod vary;
 mod view;
