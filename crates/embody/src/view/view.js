@@ -32,11 +32,24 @@ function matches(entry, i, words) {
   const says = [String(i), entry.split || "", entry.success === true ? "success" : entry.success === false ? "failure" : "", ...entry.tasks].join(" ").toLowerCase();
   return words.every(word => says.includes(word));
 }
+// Numbers of the episodes as they are listed: what failed is what one came to look at.
+function order() {
+  const all = dataset.episodes.map((_, i) => i);
+  if ($("order").value !== "failures") return all;
+  const failed = i => dataset.episodes[i].success === false;
+  return [...all.filter(failed), ...all.filter(i => !failed(i))];
+}
+function beside(step) {
+  const all = order();
+  const next = all[all.indexOf(index) + step];
+  if (next !== undefined) choose(next);
+}
 function list() {
   const words = $("filter").value.toLowerCase().split(/\s+/).filter(Boolean);
   const longest = Math.max(1, ...dataset.episodes.map(e => e.length));
   const rows = document.createDocumentFragment();
-  dataset.episodes.forEach((entry, i) => {
+  order().forEach(i => {
+    const entry = dataset.episodes[i];
     if (!matches(entry, i, words)) return;
     const row = node("li", undefined, { "data-index": i, "aria-current": i === index });
     row.append(node("span", `Episode ${i}`));
@@ -246,6 +259,7 @@ function cursor(plot) {
 // ── Hands ────────────────────────────────────────────────────────────────────────────────────────
 $("episodes").addEventListener("click", event => { const row = event.target.closest("li"); if (row) choose(Number(row.dataset.index)); });
 $("filter").addEventListener("input", list);
+$("order").addEventListener("change", list);
 $("play").addEventListener("click", () => playing ? pause() : play());
 $("back").addEventListener("click", () => { pause(); go(frame - 1); });
 $("ahead").addEventListener("click", () => { pause(); go(frame + 1); });
@@ -259,8 +273,8 @@ document.addEventListener("keydown", event => {
     " ": () => playing ? pause() : play(),
     ArrowLeft: () => { pause(); go(frame - step); },
     ArrowRight: () => { pause(); go(frame + step); },
-    ArrowUp: () => choose(index - 1),
-    ArrowDown: () => choose(index + 1),
+    ArrowUp: () => beside(-1),
+    ArrowDown: () => beside(1),
     "/": () => $("filter").focus(),
   }[event.key];
   if (does) { event.preventDefault(); does(); }
@@ -275,6 +289,8 @@ fetched("/api/dataset").then(read => {
   document.title = `${read.name}: episodes`;
   $("name").textContent = read.name;
   $("about").textContent = [read.robot, `${read.episodes.length} episodes`, `${read.frames} frames at ${read.fps} Hz`].filter(Boolean).join(" · ");
+  const outcomes = new Set(read.episodes.map(e => e.success));
+  $("order").hidden = !(outcomes.has(true) && outcomes.has(false));
   const wanted = /episode=(\d+)/.exec(location.hash);
-  return choose(wanted ? Math.min(Number(wanted[1]), read.episodes.length - 1) : 0);
+  return choose(wanted ? Math.min(Number(wanted[1]), read.episodes.length - 1) : order()[0]);
 }).catch(trouble);
