@@ -22,6 +22,7 @@ mod policy;
 mod processor;
 mod report;
 mod rl;
+mod serve;
 mod statistics;
 mod train;
 mod workers;
@@ -45,13 +46,14 @@ pub use open_loop::{
 };
 pub use policy::{PolicyOptions, load_policy};
 pub use processor::resize_area;
-pub use report::{Latency, PolicySummary, describe, latency};
+pub use report::{Latency, PolicySummary, blank_latency, describe, latency};
 pub use rl::{
     AdvantageNorm, AlgorithmConfig, Evaluation, LrSchedule, Nonlinearity, Normalization, PpoConfig,
     RlConfig, RlOutcome, RlPreset, SacConfig, StdRange, Td3Config, TemperatureUpdate, Truncation,
     read_rl_metrics, rl_preset, rl_presets, sac_flop_per_update, sac_updates_per_second,
     sgemm_flop_per_second, train_rl,
 };
+pub use serve::serve;
 pub use statistics::{Z95, anytime_interval, mcnemar_exact, wilson};
 pub use train::{
     AugmentConfig, Bench, BenchShape, METRICS_FILE, MetricsRow, POLICY_DIR, Preset, Start,

@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::time::Instant;
 
-use embody_core::{ContentHash, Observations, Policy, PolicySpec, Result, hash_tree};
+use embody_core::{
+    ArrayView, ContentHash, DataView, Observations, Policy, PolicySpec, Result, hash_tree,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint;
@@ -110,7 +112,37 @@ pub fn latency(
         }
     }
     policy.reset(0);
-    times.sort_by(f64::total_cmp);
-    let at = |q: f64| times[((times.len() - 1) as f64 * q).round() as usize];
-    Ok(Latency { p50_ms: at(0.5), p99_ms: at(0.99), n: times.len() })
+    let none = || Error::Invalid { what: "nothing was measured".into(), hint: String::new() };
+    Ok(Latency::of(times).ok_or_else(none)?)
+}
+
+/// The same on grey pictures and zeros: the work is the same whatever is seen.
+///
+/// # Errors
+/// See [`latency`].
+pub fn blank_latency(policy: &mut dyn Policy, iterations: usize) -> Result<Latency> {
+    let inputs = policy.spec().inputs.clone();
+    let shapes: Vec<Vec<usize>> =
+        inputs.values().map(|f| [&[1], f.shape.as_slice()].concat()).collect();
+    let grey: Vec<Vec<u8>> = inputs.values().map(|f| vec![128; f.numel()]).collect();
+    let zeros: Vec<Vec<f32>> = inputs.values().map(|f| vec![0.0; f.numel()]).collect();
+    let mut observations = Observations::default();
+    for (i, (key, feature)) in inputs.iter().enumerate() {
+        let data = match feature.dtype.is_visual() {
+            true => DataView::U8(&grey[i]),
+            false => DataView::F32(&zeros[i]),
+        };
+        observations.arrays.insert(key, ArrayView { shape: &shapes[i], data });
+    }
+    latency(policy, &observations, iterations)
+}
+
+impl Latency {
+    /// Of measured milliseconds; `None` of none.
+    pub(crate) fn of(mut milliseconds: Vec<f64>) -> Option<Self> {
+        milliseconds.sort_by(f64::total_cmp);
+        let last = milliseconds.len().checked_sub(1)?;
+        let at = |q: f64| milliseconds[(last as f64 * q).round() as usize];
+        Some(Self { p50_ms: at(0.5), p99_ms: at(0.99), n: milliseconds.len() })
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use embody_core::{Observations, Result};
+use embody_core::Result;
 use serde_json::json;
 
 use crate::App;
@@ -40,24 +40,9 @@ fn info(app: &App<'_>, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Times inference on grey pictures and zeros: the work is the same whatever is seen.
 fn bench(app: &App<'_>, path: &Path, iterations: usize) -> Result<()> {
     let mut policy = load(path, Some(1), app.config.threads, app.config.backend)?;
-    let inputs = policy.spec().inputs.clone();
-    let shapes: Vec<Vec<usize>> =
-        inputs.values().map(|f| [&[1], f.shape.as_slice()].concat()).collect();
-    let grey: Vec<Vec<u8>> = inputs.values().map(|f| vec![128; f.numel()]).collect();
-    let zeros: Vec<Vec<f32>> = inputs.values().map(|f| vec![0.0; f.numel()]).collect();
-    let mut observations = Observations::default();
-    for (i, (key, feature)) in inputs.iter().enumerate() {
-        let data = match feature.dtype.is_visual() {
-            true => embody_core::DataView::U8(&grey[i]),
-            false => embody_core::DataView::F32(&zeros[i]),
-        };
-        let view = embody_core::ArrayView { shape: &shapes[i], data };
-        observations.arrays.insert(key, view);
-    }
-    let latency = embody_learn::latency(policy.as_mut(), &observations, iterations)?;
+    let latency = embody_learn::blank_latency(policy.as_mut(), iterations)?;
     if app.json {
         print_data(&json!(latency).to_string());
     } else {

@@ -5,5 +5,6 @@ mod acting;
 mod env;
 mod pendulum;
 mod rl;
+mod serving;
 mod source;
 mod training;
