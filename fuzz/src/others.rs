@@ -1,4 +1,4 @@
-//! Targets outside the data crate: the viewer's requests, policies' folders.
+//! Targets outside the data crate: the viewer's requests, policies' folders and what is asked of them.
 
 use std::path::Path;
 
@@ -18,6 +18,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "http", run: http, max_len: 2_048 },
     #[cfg(feature = "learn")]
     Target { name: "policy", run: policy::run, max_len: 65_536 },
+    #[cfg(feature = "learn")]
+    Target { name: "serve", run: policy::serve_stream, max_len: 16_384 },
 ];
 
 /// A request's target, its headers a line each, and the ranges that they ask for.
@@ -51,6 +53,10 @@ pub fn write_seeds(name: &str, out: &Path, scratch: &Path) -> usize {
     #[cfg(feature = "learn")]
     if name == "policy" {
         return policy::write_seeds(out, scratch);
+    }
+    #[cfg(feature = "learn")]
+    if name == "serve" {
+        return policy::write_streams(out);
     }
     let seeds: &[&str] = match name {
         "http" => &[

@@ -1,12 +1,16 @@
-//! A policy's folder, of each kind, with one file replaced: configuration, weights, processors.
+//! A policy's folder, of each kind, with one file replaced: configuration, weights, processors; and a
+//! stream of requests to a policy.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
-use embody_core::{CancelToken, NoProgress, Task};
+use embody_core::{CancelToken, NoProgress, Policy, Task};
 use embody_learn::{
-    ActConfig, PolicyConfig, PolicyOptions, StemLayer, TrainConfig, load_policy, train,
+    ActConfig, PolicyConfig, PolicyOptions, StemLayer, TrainConfig, load_policy, serve, train,
 };
+use safetensors::tensor::{Dtype, TensorView};
 
 #[path = "../../../crates/learn/tests/it/source.rs"]
 #[allow(dead_code)]
@@ -40,7 +44,7 @@ fn made(scratch: &Path) -> Vec<PathBuf> {
             let cfg = TrainConfig { batch_size: 2, shards: 1, ..cfg };
             let cancel = CancelToken::default();
             let task = Task { progress: &NoProgress, cancel: &cancel };
-            train(&source::Drawn::new(1, 2, &cfg), None, &cfg, &out, task).expect("a policy");
+            train(&source::Drawn::new(1, 2, &cfg), None, &cfg, None, &out, task).expect("a policy");
         }
         folders.push(policy);
     }
@@ -79,4 +83,41 @@ pub fn write_seeds(out: &Path, scratch: &Path) -> usize {
         fs::write(out.join(format!("seed-{i:03}")), content).expect("the folder can be written");
     }
     files.len()
+}
+
+/// The policy that answers, loaded once.
+static SERVED: Mutex<Option<Box<dyn Policy>>> = Mutex::new(None);
+
+/// The bytes are what comes down the pipe.
+pub fn serve_stream(bytes: &[u8], scratch: &Path) {
+    let mut served = SERVED.lock().unwrap_or_else(PoisonError::into_inner);
+    let policy = served.get_or_insert_with(|| {
+        let options = PolicyOptions { threads: 1, ..PolicyOptions::default() };
+        load_policy(&made(scratch)[0], options).expect("our own policy")
+    });
+    let _ = serve(policy.as_mut(), &mut &*bytes, &mut std::io::sink());
+}
+
+/// A stream of two requests, one that begins an episode, and one with a tensor of another type.
+pub fn write_streams(out: &Path) -> usize {
+    let pixels = vec![7; source::SIDE * source::SIDE * 3];
+    let state = [0; 8];
+    let request = |dtype: Dtype, shape: Vec<usize>, begins: bool| {
+        let picture = vec![source::SIDE, source::SIDE, 3];
+        let tensors = [
+            (source::CAMERA, TensorView::new(Dtype::U8, picture, &pixels).expect("it fits")),
+            (source::STATE, TensorView::new(dtype, shape, &state).expect("it fits")),
+        ];
+        let said = begins.then(|| HashMap::from([("episode".to_owned(), "begin".to_owned())]));
+        let bytes = safetensors::serialize(tensors, said).expect("small tensors");
+        [&(bytes.len() as u64).to_le_bytes(), bytes.as_slice()].concat()
+    };
+    let first = request(Dtype::F32, vec![2], true);
+    let second = request(Dtype::F32, vec![2], false);
+    let streams = [[first, second].concat(), request(Dtype::F64, vec![1], false)];
+    fs::create_dir_all(out).expect("the folder can be written");
+    for (i, stream) in streams.iter().enumerate() {
+        fs::write(out.join(format!("seed-{i:03}")), stream).expect("the folder can be written");
+    }
+    streams.len()
 }
