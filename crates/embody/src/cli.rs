@@ -283,9 +283,9 @@ pub enum DataCommand {
     View {
         /// The dataset's folder (any LeRobot version)
         path: PathBuf,
-        /// Episode shown first
-        #[arg(long, default_value_t = 0)]
-        episode: usize,
+        /// Episode shown first [default: the first that failed, where others succeeded]
+        #[arg(long)]
+        episode: Option<usize>,
         /// Port on 127.0.0.1; 0 for a free one
         #[arg(long, default_value_t = 0)]
         port: u16,

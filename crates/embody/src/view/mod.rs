@@ -27,8 +27,8 @@ pub use sim::Stage;
 pub struct Options {
     /// Port on the loopback; 0 for a free one.
     pub port: u16,
-    /// Episode shown first.
-    pub episode: usize,
+    /// Episode shown first; `None` for the first that failed, or the first.
+    pub episode: Option<usize>,
     /// Whether to open a browser.
     pub open: bool,
 }
@@ -40,12 +40,12 @@ pub struct Options {
 pub fn run(app: &App<'_>, path: &Path, options: &Options) -> Result<()> {
     let dataset = Dataset::open_any(path)?;
     let count = dataset.episodes().len();
-    if options.episode >= count {
-        let error = Error::new(format!("{} has no episode {}", path.display(), options.episode));
+    if let Some(episode) = options.episode.or(Some(0)).filter(|episode| *episode >= count) {
+        let error = Error::new(format!("{} has no episode {episode}", path.display()));
         return Err(error.with_hint(format!("it has episodes 0 to {}", count.saturating_sub(1))));
     }
     let dataset = Arc::new(dataset);
-    let place = format!("#episode={}", options.episode);
+    let place = options.episode.map(|episode| format!("#episode={episode}")).unwrap_or_default();
     serve(app, options.port, options.open, &place, |listener, access, cancel| {
         server::serve(listener, dataset, access, cancel)
     })
