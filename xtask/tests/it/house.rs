@@ -138,12 +138,13 @@ fn libraries_read_no_environment_and_print_nothing() {
         ["std::env::var", "env::var(", "env::var_os(", "env::vars(", "println!(", "eprint!("];
     let findings: Vec<_> = library_lines()
         .into_iter()
+        .filter(|(file, ..)| !file.contains("/src/bin/"))
         .filter_map(|(file, line, text)| {
             let word = banned.iter().find(|b| text.contains(**b))?;
             Some(format!("{file}:{line}: {word}"))
         })
         .collect();
-    none("only the binary reads the environment and prints", &findings);
+    none("only programs read the environment and print", &findings);
 }
 
 #[test]
