@@ -29,7 +29,8 @@ pub struct Global {
     /// Threads to use [default: all cores]
     #[arg(long, global = true, value_name = "N", help_heading = "Global")]
     pub threads: Option<usize>,
-    /// Where networks are computed: `cpu`, or what this build has beside it [default: cpu]
+    /// Where policies that imitate are computed: `cpu`, or what this build has beside it [default:
+    /// cpu]
     #[arg(long, global = true, value_name = "NAME", help_heading = "Global")]
     pub backend: Option<String>,
     /// Folder with robot models [default: where `cargo xtask setup` and `embody assets` put them]

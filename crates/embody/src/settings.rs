@@ -91,7 +91,7 @@ impl Config {
         );
         let backend = resolve(
             "backend",
-            "where networks are computed",
+            "where policies that imitate are computed",
             Backend::default().to_string(),
             flags.backend.clone(),
             BACKEND_VAR,

@@ -46,7 +46,7 @@ pub(crate) enum Error {
     },
 
     #[error(
-        "the policy to start from has {found} tensor `{name}`, for this data it takes {expected}"
+        "tensor `{name}` is {found} in the policy to start from, {expected} in one for this data"
     )]
     StartMisfit { name: String, found: String, expected: String },
 

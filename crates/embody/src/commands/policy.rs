@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::App;
 use crate::cli::PolicyCommand;
-use crate::steps::eval::load;
+use crate::steps::policy::load;
 use crate::ui::print_data;
 
 /// Runs the verb.

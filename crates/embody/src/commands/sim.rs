@@ -169,7 +169,8 @@ fn stage(
     task: &str,
     who: Option<&str>,
 ) -> Result<(embody_sim::SimEnv, Box<dyn Policy>)> {
-    actor::stage(&app.config.assets, app.config.threads, task, who)
+    let config = &app.config;
+    actor::stage(&config.assets, config.threads, config.backend, task, who)
 }
 
 fn camera_of(env: &embody_sim::SimEnv, wanted: Option<&str>) -> String {

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use embody_core::{EnvSpec, Error, Features, Observations, Policy, PolicySpec, Result};
-use embody_learn::PolicyOptions;
+use embody_learn::Backend;
 use embody_sim::{EnvOptions, ExpertOptions, SimEnv};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -22,6 +22,7 @@ const ZERO: &str = "zero";
 pub fn stage(
     assets: &Path,
     threads: usize,
+    backend: Backend,
     task: &str,
     who: Option<&str>,
 ) -> Result<(SimEnv, Box<dyn Policy>)> {
@@ -51,8 +52,7 @@ pub fn stage(
                 return Err(Error::new(format!("there is no policy's folder {folder}"))
                     .with_hint(format!("name a folder, or one of {EXPERT}, {RANDOM}, {ZERO}")));
             }
-            let options = PolicyOptions { threads, ..PolicyOptions::default() };
-            let policy = embody_learn::load_policy(dir, options)?;
+            let policy = super::policy::load(dir, None, threads, backend)?;
             let camera_size = picture_size(&policy.spec().inputs);
             let env = embody_sim::make_sim(task, EnvOptions { camera_size, ..plain })?;
             fits(policy.spec(), env_spec(&env), folder)?;

@@ -7,9 +7,7 @@ use embody_core::{
     hash_tree,
 };
 use embody_data::{Dataset, VideoSettings};
-use embody_learn::{
-    Answer, Backend, EvalResult, Latency, PairedComparison, PolicyOptions, Question, compare,
-};
+use embody_learn::{Answer, Backend, EvalResult, Latency, PairedComparison, Question, compare};
 use embody_platform::{Step, StepContext, StepKind, StepOutput};
 use embody_sim::{EnvOptions, ExpertOptions};
 use serde::{Deserialize, Serialize};
@@ -17,7 +15,7 @@ use serde_json::Value;
 
 use super::process::{DATASET, dataset_dir};
 use super::rollouts::{self, ACTION, Rollouts};
-use super::{output, resolved};
+use super::{output, policy, resolved};
 
 /// Evaluates.
 pub struct Eval {
@@ -155,15 +153,16 @@ impl StepKind for Eval {
 
     fn resolve(&self, step: &Step) -> Result<Value> {
         let mut params = params(step)?;
-        if folder(&params.policy).is_some() {
-            // Where it lies does not matter; its content is part of the key.
-            params.policy = "folder".to_owned();
+        if is_trained(&params.policy) {
+            params.policy = policy::recorded(&params.policy);
         }
         resolved(&params)
     }
 
     fn external_inputs(&self, step: &Step) -> Result<Vec<PathBuf>> {
-        Ok(folder(&params(step)?.policy).map(Path::to_owned).into_iter().collect())
+        let place = params(step)?.policy;
+        let folder = policy::folder(&place).filter(|_| is_trained(&place));
+        Ok(folder.map(Path::to_owned).into_iter().collect())
     }
 
     fn run(&self, ctx: &StepContext<'_>) -> Result<StepOutput> {
@@ -183,13 +182,10 @@ impl StepKind for Eval {
                 embody_learn::replay_mean(&episodes, dims)?
             }
             reference => {
-                let dir = match folder(reference) {
-                    Some(dir) => dir.to_owned(),
-                    None => ctx.input("policy", reference)?.dir.join(embody_learn::POLICY_DIR),
-                };
+                let dir = policy::dir(ctx, "policy", reference)?;
                 policy_hash = Some(hash_tree(&dir, &|_| false)?);
-                let policy = load(&dir, params.n_action_steps, ctx.threads, self.backend)?;
-                image_size = image_size.or_else(|| camera_size(policy.as_ref()));
+                let policy = policy::load(&dir, params.n_action_steps, ctx.threads, self.backend)?;
+                image_size = image_size.or_else(|| policy::camera_size(policy.as_ref()));
                 latency_of = Some(dir);
                 policy
             }
@@ -223,7 +219,7 @@ impl StepKind for Eval {
             Some(dir) => {
                 let mut env = make_env(&self.assets, &params, 1, image_size, ctx.threads)?;
                 env.reset(&[Some(0)])?;
-                let mut policy = load(&dir, Some(1), ctx.threads, self.backend)?;
+                let mut policy = policy::load(&dir, Some(1), ctx.threads, self.backend)?;
                 let observations = env.observations();
                 Some(embody_learn::latency(policy.as_mut(), &observations, LATENCY_ITERATIONS)?)
             }
@@ -242,7 +238,7 @@ impl StepKind for Eval {
         let outcome = Outcome {
             task: params.task,
             env_version: env.spec().version,
-            policy: match folder(&params.policy).and_then(Path::file_name) {
+            policy: match policy::folder(&params.policy).and_then(Path::file_name) {
                 Some(name) => name.to_string_lossy().into_owned(),
                 None => params.policy,
             },
@@ -257,26 +253,6 @@ impl StepKind for Eval {
 /// The seeds on which every policy of a run is evaluated; no demonstration has them.
 pub fn evaluation_seeds(root: u64, episodes: usize) -> Vec<u64> {
     (0..episodes as u64).map(|i| derive_seed(root, "evaluation", i)).collect()
-}
-
-/// A trained policy.
-///
-/// # Errors
-/// When the checkpoint can't be read.
-pub fn load(
-    dir: &Path,
-    n_action_steps: Option<usize>,
-    threads: usize,
-    backend: Backend,
-) -> Result<Box<dyn Policy>> {
-    let options = PolicyOptions { threads, backend, n_action_steps, ..Default::default() };
-    embody_learn::load_policy(dir, options)
-}
-
-/// Height and width of the pictures that a policy was trained on.
-pub fn camera_size(policy: &dyn Policy) -> Option<[usize; 2]> {
-    let camera = policy.spec().inputs.values().find(|f| f.shape.len() == 3)?;
-    Some([camera.shape[0], camera.shape[1]])
 }
 
 /// Time of a batch-1 inference on a recorded frame.
@@ -334,10 +310,9 @@ fn actions_of(path: &Path) -> Result<(Vec<Vec<f32>>, usize)> {
     Ok((episodes?, dims))
 }
 
-/// The folder that `policy` names, where it names one.
-fn folder(policy: &str) -> Option<&Path> {
-    let other = [REPLAY_MEAN, EXPERT].contains(&policy) || policy.starts_with('@');
-    (!other).then(|| Path::new(policy))
+/// Whether it is a policy that was trained, and not one of ours that needs no training.
+fn is_trained(policy: &str) -> bool {
+    ![REPLAY_MEAN, EXPERT].contains(&policy)
 }
 
 fn params(step: &Step) -> Result<Params> {
@@ -348,13 +323,8 @@ fn params(step: &Step) -> Result<Params> {
             .bad_value("policy", "`replay-mean` has nothing to replay")
             .with_hint("add `dataset = \"@STEP\"`"));
     }
-    if let Some(dir) = folder(&params.policy).filter(|dir| !dir.join("config.json").is_file()) {
-        return Err(step
-            .bad_value("policy", format!("there is no policy in `{}`", dir.display()))
-            .with_hint(
-                "name a training step as `@NAME`, a folder with config.json and model.safetensors, \
-                 `replay-mean` or `expert`",
-            ));
+    if is_trained(&params.policy) {
+        policy::check(step, "policy", &params.policy)?;
     }
     if params.at_least.is_some_and(|rate| !(rate > 0.0 && rate <= 1.0)) {
         return Err(step.bad_value("at_least", "it must be above 0, and 1 at most"));

@@ -5,6 +5,7 @@ pub mod edit;
 pub mod eval;
 pub mod import;
 pub mod open_loop;
+pub mod policy;
 pub mod process;
 pub mod record;
 pub mod report;

@@ -1,5 +1,7 @@
 //! `kind = "open-loop"`: predicted against recorded actions on held-out episodes.
 
+use std::path::{Path, PathBuf};
+
 use embody_core::Result;
 use embody_data::{FrameSource, HELD_OUT, SourceOptions};
 use embody_learn::{
@@ -10,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::process::dataset_dir;
-use super::{eval, output, resolved};
+use super::{eval, output, policy, resolved};
 
 /// Compares predictions with a recording.
 pub struct OpenLoop {
@@ -107,17 +109,24 @@ impl StepKind for OpenLoop {
     }
 
     fn resolve(&self, step: &Step) -> Result<Value> {
-        resolved(&params(step)?)
+        let mut params = params(step)?;
+        params.policy = policy::recorded(&params.policy);
+        resolved(&params)
+    }
+
+    fn external_inputs(&self, step: &Step) -> Result<Vec<PathBuf>> {
+        let params = params(step)?;
+        Ok(policy::folder(&params.policy).map(Path::to_owned).into_iter().collect())
     }
 
     fn run(&self, ctx: &StepContext<'_>) -> Result<StepOutput> {
         let params = params(ctx.step)?;
         let dataset = dataset_dir(ctx.input("dataset", &params.dataset)?);
-        let model = ctx.input("policy", &params.policy)?.dir.join(embody_learn::POLICY_DIR);
-        let mut policy = eval::load(&model, Some(1), ctx.threads, self.backend)?;
+        let model = policy::dir(ctx, "policy", &params.policy)?;
+        let mut judged = policy::load(&model, Some(1), ctx.threads, self.backend)?;
         let options = SourceOptions {
             split: Some(HELD_OUT.to_owned()),
-            image_size: eval::camera_size(policy.as_ref()).map(|[h, w]| (h, w)),
+            image_size: policy::camera_size(judged.as_ref()).map(|[h, w]| (h, w)),
             windows: open_loop_windows(&model)?,
             threads: ctx.threads,
             ..Default::default()
@@ -132,7 +141,7 @@ impl StepKind for OpenLoop {
             backend: self.backend,
         };
         let result = open_loop(&model, &source, &options, ctx.task)?;
-        let latency = eval::latency_on(policy.as_mut(), &source, LATENCY_ITERATIONS)?;
+        let latency = eval::latency_on(judged.as_mut(), &source, LATENCY_ITERATIONS)?;
         let at = At {
             horizon_s: params.horizon_s,
             error: result.policy.mean,
@@ -151,5 +160,6 @@ fn params(step: &Step) -> Result<Params> {
     if params.max_frames == 0 {
         return Err(step.bad_value("max_frames", "must be at least 1"));
     }
+    policy::check(step, "policy", &params.policy)?;
     Ok(params)
 }

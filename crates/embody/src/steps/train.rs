@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::process::{TRAIN, dataset_dir};
 use super::rollouts::ACTION;
-use super::{output, resolved};
+use super::{output, policy, resolved};
 
 /// Seconds, beside the curves.
 const TIMING: &str = "timing.jsonl";
@@ -140,7 +140,8 @@ impl StepKind for Train {
 
     fn about(&self) -> &'static str {
         "train a policy on a dataset, or several with weights: dataset, datasets, normalize, \
-         weighted, preset, start, start_statistics, image_size, shuffle_window, steps, batch_size, lr, policy, …"
+         weighted, preset, start, start_statistics, image_size, shuffle_window, \
+         steps, batch_size, lr, policy, …"
     }
 
     fn version(&self) -> u32 {
@@ -162,11 +163,9 @@ impl StepKind for Train {
         if let (Some(start), Value::Object(all), Value::Object(config)) =
             (&head.start, &mut all, &mut config)
         {
-            // Its settings stand in its folder, which is part of the key wherever it lies.
+            // Its settings stand in its folder.
             config.remove("policy");
-            if !start.starts_with('@') {
-                all.insert("start".into(), "folder".into());
-            }
+            all.insert("start".into(), policy::recorded(start).into());
         }
         if let (Value::Object(all), Value::Object(config)) = (&mut all, config) {
             all.extend(config.into_iter().filter(|(k, _)| !OF_THE_RUN.contains(&k.as_str())));
@@ -176,18 +175,15 @@ impl StepKind for Train {
 
     fn external_inputs(&self, step: &Step) -> Result<Vec<PathBuf>> {
         let (head, _) = parse(step)?;
-        Ok(head.start.filter(|s| !s.starts_with('@')).map(PathBuf::from).into_iter().collect())
+        let folder = head.start.as_deref().and_then(policy::folder);
+        Ok(folder.map(Path::to_owned).into_iter().collect())
     }
 
     fn run(&self, ctx: &StepContext<'_>) -> Result<StepOutput> {
         let (mut head, mut config) = parse(ctx.step)?;
         let start = match &head.start {
             Some(place) => {
-                let dir = match place.starts_with('@') {
-                    true => ctx.input("start", place)?.dir.join(embody_learn::POLICY_DIR),
-                    false => PathBuf::from(place),
-                };
-                Some(Start::read(&dir, head.start_statistics)?)
+                Some(Start::read(&policy::dir(ctx, "start", place)?, head.start_statistics)?)
             }
             None => None,
         };
@@ -234,7 +230,7 @@ impl StepKind for Train {
         let outcome =
             embody_learn::train(&train, held_out, &config, start.as_ref(), ctx.dir, ctx.task)?;
         let result = Outcome {
-            policy: head.preset,
+            policy: start.map_or(head.preset, |start| start.policy().kind().to_owned()),
             parameters: outcome.parameters,
             steps: outcome.steps,
             frames: train.len(),
@@ -307,7 +303,8 @@ fn parse(step: &Step) -> Result<(Head, TrainConfig)> {
             return Err(step.bad_value("datasets", format!("{}: weight {}", d.dataset, d.weight)));
         }
     }
-    if head.start.is_some() {
+    if let Some(place) = &head.start {
+        policy::check(step, "start", place)?;
         if of_config.contains_key("policy") {
             return Err(step
                 .bad_value("policy", "the policy to start from has settings of its own")
@@ -321,12 +318,6 @@ fn parse(step: &Step) -> Result<(Head, TrainConfig)> {
                     embody_learn::presets().join(", ")
                 )));
         }
-    }
-    let folder = head.start.as_ref().filter(|place| !place.starts_with('@'));
-    if let Some(dir) = folder.filter(|dir| !Path::new(dir).join("config.json").is_file()) {
-        return Err(step.bad_value("start", format!("there is no policy in `{dir}`")).with_hint(
-            "name a training step as `@NAME`, or a folder with config.json and model.safetensors",
-        ));
     }
     let mut merged = toml_of(&preset.config)?;
     lay_over(&mut merged, of_config);

@@ -40,7 +40,8 @@ pub struct Options {
 pub fn run(app: &App<'_>, path: &Path, options: &Options) -> Result<()> {
     let dataset = Dataset::open_any(path)?;
     let count = dataset.episodes().len();
-    if let Some(episode) = options.episode.or(Some(0)).filter(|episode| *episode >= count) {
+    let episode = options.episode.unwrap_or_default();
+    if episode >= count {
         let error = Error::new(format!("{} has no episode {episode}", path.display()));
         return Err(error.with_hint(format!("it has episodes 0 to {}", count.saturating_sub(1))));
     }

@@ -3,38 +3,18 @@
 use serde_json::Value;
 
 use crate::bench::Bench;
-use crate::view::dataset;
+use crate::view::{dataset, processed};
 
 fn recipe(train: &str) -> String {
+    let one = processed("a", "one", "pa", 0.5);
+    let two = processed("b", "two", "pb", 0.0);
     format!(
         r#"name = "mix"
 title = "Two recordings"
 seed = 1
 
-[steps.a]
-kind = "import"
-path = "one"
-
-[steps.b]
-kind = "import"
-path = "two"
-
-[steps.pa]
-kind = "process"
-dataset = "@a"
-drop_failed = false
-min_frames = 2
-max_idle_fraction = 1.0
-held_out = 0.5
-
-[steps.pb]
-kind = "process"
-dataset = "@b"
-drop_failed = false
-min_frames = 2
-max_idle_fraction = 1.0
-held_out = 0.0
-
+{one}
+{two}
 [steps.train]
 kind = "train"
 steps = 4

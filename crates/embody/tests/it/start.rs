@@ -3,26 +3,16 @@
 use serde_json::Value;
 
 use crate::bench::Bench;
-use crate::view::dataset;
+use crate::view::{dataset, processed};
 
 fn recipe(more: &str) -> String {
+    let data = processed("data", "one", "process", 0.5);
     format!(
         r#"name = "start"
 title = "A policy learns on"
 seed = 1
 
-[steps.data]
-kind = "import"
-path = "one"
-
-[steps.process]
-kind = "process"
-dataset = "@data"
-drop_failed = false
-min_frames = 2
-max_idle_fraction = 1.0
-held_out = 0.5
-
+{data}
 [steps.train]
 kind = "train"
 dataset = "@process"

@@ -16,6 +16,24 @@ pub const LENGTHS: [usize; 2] = [6, 9];
 pub const CAMERA: &str = "observation.images.front";
 const PHOTO: &str = "observation.images.photo";
 
+/// The recipe's steps that import the dataset at `path` as `step`, and process it as `to` whole.
+pub fn processed(step: &str, path: &str, to: &str, held_out: f64) -> String {
+    format!(
+        r#"[steps.{step}]
+kind = "import"
+path = "{path}"
+
+[steps.{to}]
+kind = "process"
+dataset = "@{step}"
+drop_failed = false
+min_frames = 2
+max_idle_fraction = 1.0
+held_out = {held_out:?}
+"#
+    )
+}
+
 /// Two episodes; the second failed, and its flag goes up at frame 4.
 pub fn dataset(path: &Path) {
     let vector = |names: &[&str]| FeatureSpec::new(DType::Float32, &[names.len()], names);

@@ -78,7 +78,7 @@ impl Steps {
 
 impl PolicyConfig {
     /// A checkpoint's `type`.
-    pub(crate) fn kind(&self) -> &'static str {
+    pub fn kind(&self) -> &'static str {
         match self {
             Self::ActSmall(_) => "act-small",
             Self::Act(_) => "act",

@@ -74,7 +74,7 @@ impl Start {
         let own = &self.model.net.table().specs;
         for spec in &wanted.specs {
             let of_policy = own.iter().find(|s| s.name == spec.name);
-            let found = of_policy.map_or("no".into(), |s| format!("{:?}", s.stored_shape()));
+            let found = of_policy.map_or("absent".into(), |s| format!("{:?}", s.stored_shape()));
             let expected = format!("{:?}", spec.stored_shape());
             if found != expected {
                 return Err(Error::StartMisfit { name: spec.name.clone(), found, expected });
@@ -83,7 +83,7 @@ impl Start {
         if let Some(other) = own.iter().find(|s| !wanted.specs.iter().any(|w| w.name == s.name)) {
             let found = format!("{:?}", other.stored_shape());
             let name = other.name.clone();
-            return Err(Error::StartMisfit { name, found, expected: "none".into() });
+            return Err(Error::StartMisfit { name, found, expected: "absent".into() });
         }
         Ok(self.model.weights.clone())
     }

@@ -1,0 +1,66 @@
+//! The policy that a step names: by `@STEP` of a training, or by a checkpoint's folder.
+
+use std::path::{Path, PathBuf};
+
+use embody_core::{Policy, Result};
+use embody_learn::{Backend, PolicyOptions};
+use embody_platform::{Step, StepContext};
+
+/// The folder, where `place` names one.
+pub fn folder(place: &str) -> Option<&Path> {
+    (!place.starts_with('@')).then(|| Path::new(place))
+}
+
+/// What stands for `place` among a step's parameters: where a folder lies does not matter, its content
+/// is part of the step's key.
+pub fn recorded(place: &str) -> String {
+    if folder(place).is_some() { "folder".to_owned() } else { place.to_owned() }
+}
+
+/// Refuses a folder that holds no policy.
+///
+/// # Errors
+/// Names the step and its `key`.
+pub fn check(step: &Step, key: &str, place: &str) -> Result<()> {
+    match folder(place).filter(|dir| !dir.join("config.json").is_file()) {
+        None => Ok(()),
+        Some(dir) => {
+            let what = format!("there is no policy in `{}`", dir.display());
+            Err(step.bad_value(key, what).with_hint(
+                "name a training step as `@NAME`, or a folder with config.json and \
+                 model.safetensors",
+            ))
+        }
+    }
+}
+
+/// Where its files lie.
+///
+/// # Errors
+/// When it names no step of the recipe.
+pub fn dir(ctx: &StepContext<'_>, key: &str, place: &str) -> Result<PathBuf> {
+    match folder(place) {
+        Some(dir) => Ok(dir.to_owned()),
+        None => Ok(ctx.input(key, place)?.dir.join(embody_learn::POLICY_DIR)),
+    }
+}
+
+/// Makes it ready to act.
+///
+/// # Errors
+/// When the checkpoint can't be read.
+pub fn load(
+    dir: &Path,
+    n_action_steps: Option<usize>,
+    threads: usize,
+    backend: Backend,
+) -> Result<Box<dyn Policy>> {
+    let options = PolicyOptions { threads, backend, n_action_steps, ..Default::default() };
+    embody_learn::load_policy(dir, options)
+}
+
+/// Height and width of the pictures that it was trained on.
+pub fn camera_size(policy: &dyn Policy) -> Option<[usize; 2]> {
+    let camera = policy.spec().inputs.values().find(|f| f.shape.len() == 3)?;
+    Some([camera.shape[0], camera.shape[1]])
+}
