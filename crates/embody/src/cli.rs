@@ -134,6 +134,9 @@ pub struct EvalFlags {
     /// Another policy, evaluated on the same seeds: whether the first is better than this one
     #[arg(long, value_name = "POLICY", conflicts_with = "at_least")]
     pub against: Option<String>,
+    /// What to do, for policies that follow instructions
+    #[arg(long, value_name = "TEXT")]
+    pub instruction: Option<String>,
     /// A success rate, such as 0.8: whether the policy reaches it
     #[arg(long, value_name = "RATE")]
     pub at_least: Option<f64>,
@@ -150,7 +153,7 @@ pub struct EvalFlags {
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Run a signed result again and say whether it reproduces
-    #[arg(long, value_name = "RESULT", conflicts_with_all = ["task", "against", "at_least", "until_decided"])]
+    #[arg(long, value_name = "RESULT", conflicts_with_all = ["task", "against", "at_least", "until_decided", "instruction"])]
     pub check: Option<PathBuf>,
     /// Don't open the page in a browser
     #[arg(long)]
@@ -678,6 +681,9 @@ pub enum PolicyCommand {
         /// Inferences to time
         #[arg(long, default_value_t = 200)]
         iterations: usize,
+        /// What to do, for a policy that follows instructions
+        #[arg(long, value_name = "TEXT")]
+        instruction: Option<String>,
     },
 }
 

@@ -35,7 +35,7 @@ pub(crate) enum Error {
     TensorUnexpected { path: PathBuf, name: String },
 
     #[error(
-        "{path}: tensor `{name}` has shape {found:?} and type {dtype}, expected f32 {expected:?}"
+        "{path}: tensor `{name}` has shape {found:?} and type {dtype}, expected f32 or bf16 {expected:?}"
     )]
     TensorShape {
         path: PathBuf,
@@ -117,8 +117,8 @@ impl Hint for Error {
                 "the file is damaged or of another program; copy it again".into()
             }
             Self::PolicyType { .. } => {
-                "this version reads `act`, `act-small`, `diffusion`, `diffusion-small`, `flow` and \
-                 `mlp-gaussian`"
+                "this version reads `act`, `act-small`, `diffusion`, `diffusion-small`, `flow`, \
+                 `pi0`, `smolvla` and `mlp-gaussian`"
                     .into()
             }
             Self::NotFinite { .. } => {

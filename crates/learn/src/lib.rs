@@ -13,6 +13,7 @@ mod error;
 mod evaluate;
 mod events;
 mod imitation;
+mod letterbox;
 mod nn;
 mod noise;
 mod open_loop;
@@ -39,6 +40,8 @@ pub use imitation::diffusion::{BetaSchedule, DiffusionConfig, NoiseScheduler, Pr
 pub use imitation::flow::FlowConfig;
 pub use imitation::transformer::FeedForwardActivation;
 pub use imitation::vision::StemLayer;
+pub use imitation::vla::pi0::{GemmaVariant, Pi0Config};
+pub use imitation::vla::smolvla::{AttentionMode, SmolVlaConfig};
 pub use imitation::{ActionRepresentation, PolicyConfig};
 pub use open_loop::{
     JointError, MeanInterval, OpenLoopOptions, OpenLoopResult, PredictedChunk, Trajectory,

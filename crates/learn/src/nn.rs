@@ -134,6 +134,17 @@ impl ParamSpec {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ParamTable {
     pub specs: Vec<ParamSpec>,
+    /// What checkpoints hold beside them.
+    pub beside: Vec<Beside>,
+}
+
+/// A tensor of a checkpoint that is no parameter: the output layer of a language model that only reads.
+#[derive(Debug, Clone)]
+pub(crate) struct Beside {
+    pub name: String,
+    pub shape: Vec<usize>,
+    /// The parameter whose values it has (tied weights): a checkpoint holds either.
+    pub twin: Option<usize>,
 }
 
 /// A linear map's parameters.
@@ -195,6 +206,23 @@ impl ParamTable {
             w: self.add(weight, (inputs, outputs), Layout::Linear, Init::Uniform(bound)),
             b: self.add(format!("{name}.bias"), (outputs, 0), Layout::Plain, Init::Constant(0.0)),
         }
+    }
+
+    /// `name.weight` of a linear map without bias, as language models begin with it.
+    pub fn matrix(&mut self, name: &str, inputs: usize, outputs: usize) -> usize {
+        let weight = format!("{name}.weight");
+        self.add(weight, (inputs, outputs), Layout::Linear, Init::Normal(0.02))
+    }
+
+    /// `name.weight`, a factor for each of `dim` features.
+    pub fn scale(&mut self, name: &str, dim: usize) -> usize {
+        self.add(format!("{name}.weight"), (dim, 0), Layout::Plain, Init::Constant(1.0))
+    }
+
+    /// A tensor `name` that a checkpoint holds and nothing here computes with, unless it stands there
+    /// in place of its twin.
+    pub fn beside(&mut self, name: &str, shape: &[usize], twin: Option<usize>) {
+        self.beside.push(Beside { name: name.to_owned(), shape: shape.to_vec(), twin });
     }
 
     /// A convolution with He-uniform weights.
@@ -408,6 +436,17 @@ enum Param {
     Matrix(Tensor<2>),
 }
 
+impl Param {
+    fn new(spec: &ParamSpec, data: Vec<f32>, device: &Device) -> Self {
+        if spec.cols == 0 {
+            Self::Vector(Tensor::from_data(TensorData::new(data, [spec.rows]), device))
+        } else {
+            let shape = [spec.rows, spec.cols];
+            Self::Matrix(Tensor::from_data(TensorData::new(data, shape), device))
+        }
+    }
+}
+
 /// Tensors over a network's parameters.
 #[derive(Debug, Clone)]
 pub(crate) struct Weights {
@@ -418,17 +457,21 @@ pub(crate) struct Weights {
 impl Weights {
     /// Tensors holding `values`, without gradients.
     pub fn new(table: &ParamTable, values: &[f32], device: &Device) -> Self {
-        let make = |spec: &ParamSpec| {
-            let data = values[spec.range()].to_vec();
-            if spec.cols == 0 {
-                Param::Vector(Tensor::from_data(TensorData::new(data, [spec.rows]), device))
-            } else {
-                let shape = [spec.rows, spec.cols];
-                Param::Matrix(Tensor::from_data(TensorData::new(data, shape), device))
-            }
-        };
+        let make = |spec: &ParamSpec| Param::new(spec, values[spec.range()].to_vec(), device);
         let frozen = table.specs.iter().map(|s| s.frozen).collect();
         Self { params: table.specs.iter().map(make).collect(), frozen }
+    }
+
+    /// The same, giving up `values` on the way: large networks are not held twice.
+    pub fn moved(table: &ParamTable, mut values: Vec<f32>, device: &Device) -> Self {
+        let make = |spec: &ParamSpec| {
+            let data = values.split_off(spec.offset);
+            values.shrink_to_fit();
+            Param::new(spec, data, device)
+        };
+        let mut params: Vec<Param> = table.specs.iter().rev().map(make).collect();
+        params.reverse();
+        Self { params, frozen: table.specs.iter().map(|s| s.frozen).collect() }
     }
 
     /// The same values as fresh leaves of a graph; constants take no part in it.
@@ -483,9 +526,9 @@ impl Linear {
 }
 
 impl Conv {
-    /// `relu(conv(x) + b)`.
-    pub fn forward(&self, w: &Weights, x: Tensor<4>) -> Tensor<4> {
-        ops::conv(x, w.matrix(self.w), w.vector(self.b), self.geometry, Activation::Relu)
+    /// `act(conv(x) + b)`.
+    pub fn forward(&self, w: &Weights, x: Tensor<4>, act: Activation) -> Tensor<4> {
+        ops::conv(x, w.matrix(self.w), w.vector(self.b), self.geometry, act)
     }
 }
 
@@ -493,6 +536,14 @@ impl LayerNorm {
     /// Normalises the last axis.
     pub fn forward(&self, w: &Weights, x: Tensor<3>) -> Tensor<3> {
         ops::layer_norm(x, w.vector(self.gamma), w.vector(self.beta))
+    }
+
+    /// The same with another constant under the root than 1e-5.
+    pub fn with_eps(&self, w: &Weights, x: Tensor<3>, eps: f64) -> Tensor<3> {
+        let centred = x.clone() - x.mean_dim(2);
+        let variance = (centred.clone() * centred.clone()).mean_dim(2);
+        centred / (variance + eps).sqrt() * w.vector(self.gamma).clone().unsqueeze::<3>()
+            + w.vector(self.beta).clone().unsqueeze::<3>()
     }
 
     /// Group normalisation (Wu & He 2018, arXiv:1803.08494) of `[batch, steps, channels]`: each group

@@ -21,7 +21,7 @@ use crate::statistics::bootstrap_ratio;
 use crate::train::{targets, windows};
 
 /// What to look at.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct OpenLoopOptions {
     /// The horizon reported in detail, in seconds.
@@ -36,6 +36,8 @@ pub struct OpenLoopOptions {
     pub threads: usize,
     /// Where networks are computed.
     pub backend: Backend,
+    /// What to do, for a policy that follows instructions.
+    pub instruction: Option<String>,
 }
 
 impl Default for OpenLoopOptions {
@@ -47,6 +49,7 @@ impl Default for OpenLoopOptions {
             seed: 0,
             threads: 0,
             backend: Backend::Cpu,
+            instruction: None,
         }
     }
 }
@@ -162,7 +165,7 @@ pub fn open_loop(
     options: &OpenLoopOptions,
     task: Task<'_>,
 ) -> Result<OpenLoopResult> {
-    let model = checkpoint::read_model(model_dir)?;
+    let model = checkpoint::read_instructed(model_dir, options.instruction.as_deref())?;
     let chunk = model.config.steps().chunk();
     let horizon_step = (options.horizon_secs * source.fps()).round().max(0.0) as usize;
     crate::error::check(
@@ -177,8 +180,9 @@ pub fn open_loop(
     if source.is_empty() {
         return Err(Error::NoFrames.into());
     }
-    let rows =
-        predict(&Inference::new(&model, options.backend, options.threads), source, options, task)?;
+    let inference = Inference::new(model, options.backend, options.threads);
+    let rows = predict(&inference, source, options, task)?;
+    let model = &inference.model;
     let dim = model.processor.action.dim();
     let errors = Errors::of(&rows, chunk, dim, horizon_step)?;
     let joints = if model.action_names.len() == dim {

@@ -25,7 +25,7 @@ use crate::rl::{ActorModel, MLP_GAUSSIAN};
 use crate::workers::Workers;
 
 /// How a loaded policy runs.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PolicyOptions {
     /// Threads for inference; 0 for one per core. Never changes a result.
@@ -38,6 +38,8 @@ pub struct PolicyOptions {
     /// Coefficient of temporal ensembling, in place of the policy's own; see
     /// [`crate::ActConfig::temporal_ensemble_coeff`].
     pub temporal_ensemble: Option<f64>,
+    /// What to do, for a policy that follows instructions.
+    pub instruction: Option<String>,
 }
 
 /// Loads the policy in `dir` (LeRobot's checkpoint layout; one of [`crate::PolicyConfig`]'s types, or
@@ -53,7 +55,7 @@ pub fn load_policy(dir: &Path, options: PolicyOptions) -> Result<Box<dyn Policy>
         check("n_action_steps", value, one, "this policy gives one action at a time")?;
         return Ok(Box::new(ActorModel::read(dir)?.into_policy()));
     }
-    let model = checkpoint::read_model(dir)?;
+    let model = checkpoint::read_instructed(dir, options.instruction.as_deref())?;
     let own = model.config.steps();
     let steps = options.n_action_steps.unwrap_or(own.executed);
     let rule = "it must be between 1 and the actions predicted from the present one on";
@@ -63,7 +65,6 @@ pub fn load_policy(dir: &Path, options: PolicyOptions) -> Result<Box<dyn Policy>
         .or_else(|| model.config.ensemble().filter(|_| options.n_action_steps.is_none()));
     let fits = ensemble.is_none_or(f64::is_finite);
     check("temporal_ensemble", format!("{ensemble:?}"), fits, "it must be a finite number")?;
-    let inference = Inference::new(&model, options.backend, options.threads);
     let mut inputs = embody_core::Features::new();
     let p = &model.processor;
     for c in &p.cameras {
@@ -81,7 +82,7 @@ pub fn load_policy(dir: &Path, options: PolicyOptions) -> Result<Box<dyn Policy>
         n_action_steps: if ensemble.is_some() { 1 } else { steps },
     };
     Ok(Box::new(ChunkPolicy {
-        inference,
+        inference: Inference::new(model, options.backend, options.threads),
         spec,
         ensemble,
         queues: Vec::new(),
@@ -119,12 +120,13 @@ pub(crate) struct Seen {
 }
 
 impl Inference {
-    /// Puts the model's weights into tensors.
-    pub fn new(model: &Model, backend: Backend, threads: usize) -> Self {
+    /// Puts the model's weights into tensors; they are not kept beside these.
+    pub fn new(mut model: Model, backend: Backend, threads: usize) -> Self {
         let device = backend.device(threads);
-        let weights = Weights::new(model.net.table(), &model.weights, &device);
+        let values = std::mem::take(&mut model.weights);
+        let weights = Weights::moved(model.net.table(), values, &device);
         let pixels = model.processor.cameras.iter().map(CameraInput::pixel_table).collect();
-        Self { model: model.clone(), weights, pixels, device }
+        Self { model, weights, pixels, device }
     }
 
     /// Resizes, crops and normalises pictures.
@@ -132,13 +134,7 @@ impl Inference {
         let cameras = self.model.processor.cameras.iter().zip(&self.pixels);
         let see =
             |((camera, table), (data, h, w)): ((&CameraInput, &PixelTable), &(&[u8], _, _))| {
-                let size = (camera.height, camera.width);
-                let resized = ((*h, *w) != size).then(|| resize_area(data, (*h, *w), size));
-                let (height, width) = camera.seen();
-                let mut out = Vec::with_capacity(height * width * 3);
-                let data = resized.as_deref().unwrap_or(data);
-                picture_to_f32(data, size, camera.centre(), table, &mut out);
-                out
+                look(camera, table, data, (*h, *w))
             };
         Seen {
             images: cameras.zip(&observation.pictures).map(see).collect(),
@@ -174,12 +170,28 @@ impl Inference {
         let env = p.env.as_ref().map(|input| tensor(input.encode(&envs)));
         let pass = Pass { w: &self.weights, dropout: None, device: &self.device };
         let mut rng = situation_noise(seen);
-        let mut all = self.model.net.predict(pass, &Inputs { images, state, env }, &mut rng);
+        let instruction = self.model.instruction.clone();
+        let inputs = Inputs { images, state, env, instruction };
+        let mut all = self.model.net.predict(pass, &inputs, &mut rng);
         let past = (steps.observed - 1) * p.action.dim();
         let mut actions = all.split_off(past);
         p.decode_actions(&mut actions, &present.state, last);
         actions
     }
+}
+
+/// A camera's picture `[height, width, 3]` as the network sees it.
+fn look(camera: &CameraInput, table: &PixelTable, data: &[u8], found: (usize, usize)) -> Vec<f32> {
+    if let Some(letterbox) = camera.letterbox {
+        return letterbox.apply(data, found, table);
+    }
+    let size = (camera.height, camera.width);
+    let resized = (found != size).then(|| resize_area(data, found, size));
+    let (height, width) = camera.seen();
+    let mut out = Vec::with_capacity(height * width * 3);
+    let data = resized.as_deref().unwrap_or(data);
+    picture_to_f32(data, size, camera.centre(), table, &mut out);
+    out
 }
 
 /// Noise that depends on what is seen and on nothing else.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::imitation::ActionRepresentation;
+use crate::letterbox::Letterbox;
 
 /// ImageNet's channel means and deviations, LeRobot's default for pictures.
 pub(crate) const IMAGE_MEAN: [f64; 3] = [0.485, 0.456, 0.406];
@@ -149,6 +150,8 @@ pub(crate) struct CameraInput {
     pub crop: Option<(usize, usize)>,
     /// Of each channel's values in [0, 1].
     pub normalizer: Normalizer,
+    /// Where the policy takes pictures of any size and brings them to its own, in place of `crop`.
+    pub letterbox: Option<Letterbox>,
 }
 
 impl CameraInput {
@@ -165,7 +168,8 @@ impl CameraInput {
 
     /// Height and width of what the network sees.
     pub fn seen(&self) -> (usize, usize) {
-        self.crop.unwrap_or((self.height, self.width))
+        let square = self.letterbox.map(|letterbox| (letterbox.side, letterbox.side));
+        square.or(self.crop).unwrap_or((self.height, self.width))
     }
 
     /// The middle part, as torchvision's `CenterCrop` has it: a half is rounded to the even pixel.

@@ -44,6 +44,9 @@ struct Claim {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     at_least: Option<f64>,
     until_decided: bool,
+    /// What policies that follow instructions were told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    instruction: Option<String>,
     policy: Judged,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     against: Option<Judged>,
@@ -101,6 +104,7 @@ pub fn run(app: &App<'_>, flags: &EvalFlags) -> Result<()> {
         episodes: flags.episodes,
         at_least: flags.at_least,
         until_decided: flags.until_decided,
+        instruction: flags.instruction.as_deref(),
         policy,
         against: flags.against.as_deref(),
     };
@@ -133,6 +137,7 @@ struct Question<'a> {
     episodes: usize,
     at_least: Option<f64>,
     until_decided: bool,
+    instruction: Option<&'a str>,
     policy: &'a str,
     against: Option<&'a str>,
 }
@@ -149,10 +154,16 @@ impl Question<'_> {
         if let Some(rate) = self.at_least {
             first["at_least"] = rate.into();
         }
+        if let Some(text) = self.instruction {
+            first["instruction"] = text.into();
+        }
         if let Some(other) = self.against {
             all[OTHER] = json!({
                 "kind": "eval", "task": self.task, "policy": other, "episodes": self.episodes,
             });
+            if let Some(text) = self.instruction {
+                all[OTHER]["instruction"] = text.into();
+            }
             first["against"] = format!("@{OTHER}").into();
             show.push(format!("@{OTHER}"));
         }
@@ -193,6 +204,7 @@ fn claim(question: &Question<'_>, done: &RunResult) -> Result<Claim> {
         episodes: question.episodes,
         at_least: question.at_least,
         until_decided: question.until_decided,
+        instruction: question.instruction.map(str::to_owned),
         policy,
         against,
         embody: code_version(),
@@ -230,6 +242,7 @@ fn check(app: &App<'_>, path: &Path, policy: Option<&str>) -> Result<()> {
         episodes: claim.episodes,
         at_least: claim.at_least,
         until_decided: claim.until_decided,
+        instruction: claim.instruction.as_deref(),
         policy: &claim.policy.policy,
         against: claim.against.as_ref().map(|judged| judged.policy.as_str()),
     };

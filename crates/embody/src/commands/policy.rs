@@ -17,7 +17,9 @@ use crate::ui::print_data;
 pub fn run(app: &App<'_>, command: &PolicyCommand) -> Result<()> {
     match command {
         PolicyCommand::Info { path } => info(app, path),
-        PolicyCommand::Bench { path, iterations } => bench(app, path, *iterations),
+        PolicyCommand::Bench { path, iterations, instruction } => {
+            bench(app, path, *iterations, instruction.as_deref())
+        }
     }
 }
 
@@ -40,8 +42,8 @@ fn info(app: &App<'_>, path: &Path) -> Result<()> {
     Ok(())
 }
 
-fn bench(app: &App<'_>, path: &Path, iterations: usize) -> Result<()> {
-    let mut policy = load(path, Some(1), app.config.threads, app.config.backend)?;
+fn bench(app: &App<'_>, path: &Path, iterations: usize, instruction: Option<&str>) -> Result<()> {
+    let mut policy = load(path, Some(1), instruction, app.config.threads, app.config.backend)?;
     let latency = embody_learn::blank_latency(policy.as_mut(), iterations)?;
     if app.json {
         print_data(&json!(latency).to_string());

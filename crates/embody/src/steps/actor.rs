@@ -52,7 +52,7 @@ pub fn stage(
                 return Err(Error::new(format!("there is no policy's folder {folder}"))
                     .with_hint(format!("name a folder, or one of {EXPERT}, {RANDOM}, {ZERO}")));
             }
-            let policy = super::policy::load(dir, None, threads, backend)?;
+            let policy = super::policy::load(dir, None, None, threads, backend)?;
             let camera_size = picture_size(&policy.spec().inputs);
             let env = embody_sim::make_sim(task, EnvOptions { camera_size, ..plain })?;
             fits(policy.spec(), env_spec(&env), folder)?;

@@ -45,6 +45,9 @@ struct Params {
     /// Actions executed of each chunk; absent: as the policy was trained.
     #[serde(default)]
     n_action_steps: Option<usize>,
+    /// What to do, for a policy that follows instructions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    instruction: Option<String>,
     /// Height and width of the cameras, pixels; absent: as the policy was trained.
     #[serde(default)]
     image_size: Option<[usize; 2]>,
@@ -144,7 +147,7 @@ impl StepKind for Eval {
 
     fn about(&self) -> &'static str {
         "run a policy in a task over paired seeds: task, policy, dataset, episodes, n_action_steps, \
-         image_size, at_least, against, until_decided"
+         instruction, image_size, at_least, against, until_decided"
     }
 
     fn version(&self) -> u32 {
@@ -167,6 +170,7 @@ impl StepKind for Eval {
 
     fn run(&self, ctx: &StepContext<'_>) -> Result<StepOutput> {
         let params = params(ctx.step)?;
+        let told = params.instruction.as_deref();
         let slots = rollouts::slots(params.episodes);
         let mut policy_hash = None;
         let mut latency_of = None;
@@ -184,7 +188,8 @@ impl StepKind for Eval {
             reference => {
                 let dir = policy::dir(ctx, "policy", reference)?;
                 policy_hash = Some(hash_tree(&dir, &|_| false)?);
-                let policy = policy::load(&dir, params.n_action_steps, ctx.threads, self.backend)?;
+                let policy =
+                    policy::load(&dir, params.n_action_steps, told, ctx.threads, self.backend)?;
                 image_size = image_size.or_else(|| policy::camera_size(policy.as_ref()));
                 latency_of = Some(dir);
                 policy
@@ -219,7 +224,7 @@ impl StepKind for Eval {
             Some(dir) => {
                 let mut env = make_env(&self.assets, &params, 1, image_size, ctx.threads)?;
                 env.reset(&[Some(0)])?;
-                let mut policy = policy::load(&dir, Some(1), ctx.threads, self.backend)?;
+                let mut policy = policy::load(&dir, Some(1), told, ctx.threads, self.backend)?;
                 let observations = env.observations();
                 Some(embody_learn::latency(policy.as_mut(), &observations, LATENCY_ITERATIONS)?)
             }

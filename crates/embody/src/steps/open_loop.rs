@@ -37,6 +37,9 @@ struct Params {
     /// Episodes whose trajectories are plotted.
     #[serde(default = "default_plots")]
     plot_episodes: usize,
+    /// What to do, for a policy that follows instructions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    instruction: Option<String>,
 }
 
 fn default_horizon() -> f64 {
@@ -101,7 +104,7 @@ impl StepKind for OpenLoop {
 
     fn about(&self) -> &'static str {
         "compare predicted with recorded actions on held-out episodes: dataset, policy, horizon_s, \
-         max_frames, plot_episodes"
+         max_frames, plot_episodes, instruction"
     }
 
     fn version(&self) -> u32 {
@@ -121,9 +124,10 @@ impl StepKind for OpenLoop {
 
     fn run(&self, ctx: &StepContext<'_>) -> Result<StepOutput> {
         let params = params(ctx.step)?;
+        let told = params.instruction.as_deref();
         let dataset = dataset_dir(ctx.input("dataset", &params.dataset)?);
         let model = policy::dir(ctx, "policy", &params.policy)?;
-        let mut judged = policy::load(&model, Some(1), ctx.threads, self.backend)?;
+        let mut judged = policy::load(&model, Some(1), told, ctx.threads, self.backend)?;
         let options = SourceOptions {
             split: Some(HELD_OUT.to_owned()),
             image_size: policy::camera_size(judged.as_ref()).map(|[h, w]| (h, w)),
@@ -139,6 +143,7 @@ impl StepKind for OpenLoop {
             seed: ctx.seed,
             threads: ctx.threads,
             backend: self.backend,
+            instruction: params.instruction.clone(),
         };
         let result = open_loop(&model, &source, &options, ctx.task)?;
         let latency = eval::latency_on(judged.as_mut(), &source, LATENCY_ITERATIONS)?;

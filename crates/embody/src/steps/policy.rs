@@ -52,10 +52,17 @@ pub fn dir(ctx: &StepContext<'_>, key: &str, place: &str) -> Result<PathBuf> {
 pub fn load(
     dir: &Path,
     n_action_steps: Option<usize>,
+    instruction: Option<&str>,
     threads: usize,
     backend: Backend,
 ) -> Result<Box<dyn Policy>> {
-    let options = PolicyOptions { threads, backend, n_action_steps, ..Default::default() };
+    let options = PolicyOptions {
+        threads,
+        backend,
+        n_action_steps,
+        instruction: instruction.map(str::to_owned),
+        ..Default::default()
+    };
     embody_learn::load_policy(dir, options)
 }
 

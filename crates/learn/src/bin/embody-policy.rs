@@ -17,6 +17,7 @@ says on stderr how long answers took.
 
   --bench [N]          time N inferences on blank observations instead [200]
   --threads N          threads [all cores]
+  --instruction TEXT   what to do, for a policy that follows instructions
   --n-action-steps N   actions carried out of each prediction [as the policy says]";
 
 struct Arguments {
@@ -32,7 +33,7 @@ fn main() -> ExitCode {
         println!("{USAGE}");
         return ExitCode::SUCCESS;
     }
-    match parse(&arguments).and_then(|arguments| run(&arguments)) {
+    match parse(&arguments).and_then(run) {
         Ok(Some(Latency { p50_ms, p99_ms, n })) => {
             eprintln!("{n} answers: p50 {p50_ms:.2} ms, p99 {p99_ms:.2} ms");
             ExitCode::SUCCESS
@@ -46,7 +47,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: &Arguments) -> Result<Option<Latency>> {
+fn run(arguments: Arguments) -> Result<Option<Latency>> {
     let mut policy = load_policy(&arguments.folder, arguments.options)?;
     match arguments.bench {
         Some(iterations) => Ok(Some(blank_latency(policy.as_mut(), iterations)?)),
@@ -75,6 +76,10 @@ fn parse(given: &[String]) -> Result<Arguments> {
         };
         match argument.as_str() {
             "--bench" => bench = Some(number(Some(200))?),
+            "--instruction" => {
+                let text = rest.next().ok_or_else(|| wrong("`--instruction` wants a text".into()));
+                options.instruction = Some(text?.clone());
+            }
             "--threads" => options.threads = number(None)?,
             "--n-action-steps" => options.n_action_steps = Some(number(None)?),
             flag if flag.starts_with('-') => return Err(wrong(format!("`{flag}` is unknown"))),

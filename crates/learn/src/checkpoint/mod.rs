@@ -6,6 +6,7 @@
 //! `diffusion-small` and `flow` are our own. What LeRobot has no place for, the recording's rate and
 //! the joints' names, stands in `embody.json`.
 
+mod language;
 mod processors;
 mod settings;
 mod tensors;
@@ -19,14 +20,17 @@ use safetensors::tensor::SafeTensors;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::imitation::{Net, PolicyConfig, Shape};
+use crate::imitation::{Instruction, Net, PolicyConfig, Shape};
 use crate::nn::{Layout, ParamSpec};
 use crate::processor::Processor;
+pub(crate) use language::{Language, instruct};
 use processors::{EMBEDDED, NormMap, norm_map, read_processor, write_processors};
 pub(crate) use processors::{check_crop, check_representation};
 use settings::Settings;
+#[cfg(test)]
+pub(crate) use settings::complete;
 pub(crate) use tensors::{Stored, read_all_vectors, read_tensors, read_vectors, write_tensors};
-use tensors::{count, f32_values, parse};
+use tensors::{check_tensor, count, f32_values, parse};
 
 pub(crate) const ACTION: &str = "action";
 /// A vector that describes the robot's surroundings.
@@ -51,6 +55,8 @@ pub(crate) struct Model {
     pub trained_on: Vec<ContentHash>,
     /// LeRobot's settings that don't concern the network, as read.
     pub carried: Settings,
+    /// What to do, where the policy follows an instruction; see [`read_instructed`].
+    pub instruction: Instruction,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -138,22 +144,49 @@ pub(crate) fn policy_type(dir: &Path) -> Result<String> {
 
 /// Reads a policy's folder.
 pub(crate) fn read_model(dir: &Path) -> Result<Model> {
+    read_completed(dir, settings::complete)
+}
+
+/// The same, where `complete` adds to the settings what `config.json` only names.
+pub(crate) fn read_completed(
+    dir: &Path,
+    complete: impl FnOnce(&Path, &mut PolicyConfig) -> Result<()>,
+) -> Result<Model> {
     let path = dir.join(CONFIG);
     let mut config: ConfigFile = read_json(&path)?;
     let given = std::mem::take(&mut config.policy);
     let unknown = || Error::PolicyType { path: path.clone(), found: config.r#type.clone() };
-    let (policy, carried) = settings::read(&path, &config.r#type, given)?.ok_or_else(unknown)?;
+    let (mut policy, carried) =
+        settings::read(&path, &config.r#type, given)?.ok_or_else(unknown)?;
+    complete(dir, &mut policy)?;
     policy.validate()?;
     let file = dir.join(MODEL);
     let bytes = fs::read(&file).at("read", &file)?;
     let tensors = parse(&file, &bytes)?;
     let processor = read_processor(dir, &config, &policy, (&file, &tensors))?;
     let net = Net::new(&policy, &net_shape(&processor))?;
-    let weights = read_weights(&file, bytes.len(), &tensors, &net)?;
+    let weights = read_weights(&file, bytes.len(), &tensors, (&policy, &net))?;
     let notes = dir.join(NOTES);
     let notes: NotesFile = if notes.is_file() { read_json(&notes)? } else { NotesFile::default() };
     let NotesFile { fps, action_names, trained_on } = notes;
-    Ok(Model { config: policy, net, processor, weights, fps, action_names, trained_on, carried })
+    Ok(Model {
+        config: policy,
+        net,
+        processor,
+        weights,
+        fps,
+        action_names,
+        trained_on,
+        carried,
+        instruction: Instruction::default(),
+    })
+}
+
+/// Reads a policy's folder to act: one that follows instructions needs one.
+pub(crate) fn read_instructed(dir: &Path, instruction: Option<&str>) -> Result<Model> {
+    let mut model = read_model(dir)?;
+    instruct(dir, &mut model, instruction)?;
+    Ok(model)
 }
 
 fn damaged(path: &Path, what: &str) -> Error {
@@ -176,29 +209,50 @@ fn read_weights(
     path: &Path,
     bytes: usize,
     tensors: &SafeTensors<'_>,
-    net: &Net,
+    (config, net): (&PolicyConfig, &Net),
 ) -> Result<Vec<f32>> {
     // The configuration is held against the file before it decides how much memory is taken.
-    if net.table().len() > bytes / size_of::<f32>() {
+    if net.table().len() > bytes / size_of::<u16>() {
         let needs = net.table().len();
         let what =
             format!("{bytes} bytes are too few for the {needs} weights that {CONFIG} asks for");
         return Err(damaged(path, &what).into());
     }
-    let mut weights = vec![0.0; net.table().len()];
-    for spec in &net.table().specs {
-        let missing = || Error::TensorMissing { path: path.to_owned(), name: spec.name.clone() };
-        let view = tensors.tensor(&spec.name).map_err(|_| missing())?;
-        let stored = match spec.layout {
-            Layout::Count => vec![count(path, &spec.name, &view)?],
-            _ => f32_values(path, &spec.name, &view, &spec.stored_shape())?,
-        };
-        spec.read_stored(&stored, &mut weights[spec.range()]);
-    }
+    let mut stored = IndexMap::new();
     for name in tensors.names() {
-        let statistic = EMBEDDED.iter().any(|prefix| name.starts_with(prefix));
-        if !statistic && !net.table().specs.iter().any(|s| s.name == *name) {
+        if stored.insert(config.parameter(name), name).is_some() {
             let name = name.to_string();
+            return Err(Error::TensorUnexpected { path: path.to_owned(), name }.into());
+        }
+    }
+    let view = |name: &str| {
+        let missing = || Error::TensorMissing { path: path.to_owned(), name: name.to_owned() };
+        let stored = stored.get(name).ok_or_else(missing)?;
+        tensors.tensor(stored).map_err(|_| missing())
+    };
+    let mut weights = vec![0.0; net.table().len()];
+    for (i, spec) in net.table().specs.iter().enumerate() {
+        let twin = net.table().beside.iter().find(|b| b.twin == Some(i));
+        let name = match twin.filter(|_| !stored.contains_key(&spec.name)) {
+            Some(twin) => &twin.name,
+            None => &spec.name,
+        };
+        let values = match spec.layout {
+            Layout::Count => vec![count(path, name, &view(name)?)?],
+            _ => f32_values(path, name, &view(name)?, &spec.stored_shape())?,
+        };
+        spec.read_stored(&values, &mut weights[spec.range()]);
+    }
+    for beside in &net.table().beside {
+        if beside.twin.is_none() || stored.contains_key(&beside.name) {
+            check_tensor(path, &beside.name, &view(&beside.name)?, &beside.shape)?;
+        }
+    }
+    for name in stored.keys() {
+        let beside = net.table().beside.iter().any(|b| b.name == *name);
+        let statistic = EMBEDDED.iter().any(|prefix| name.starts_with(prefix));
+        if !beside && !statistic && !net.table().specs.iter().any(|s| s.name == *name) {
+            let name = name.clone();
             return Err(Error::TensorUnexpected { path: path.to_owned(), name }.into());
         }
     }

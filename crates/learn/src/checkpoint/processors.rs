@@ -2,11 +2,12 @@
 //! safetensors; in checkpoints of before September 2025, tensors beside the weights.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use embody_core::{IoContext, Result};
 use indexmap::IndexMap;
 use safetensors::tensor::SafeTensors;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -119,15 +120,16 @@ pub(crate) fn read_processor(
     let path = dir.join(CONFIG);
     let (before, after) = if dir.join(format!("{PREPROCESSOR}.json")).is_file() {
         (
-            read_stats(dir, PREPROCESSOR, "normalizer_processor")?,
-            read_stats(dir, POSTPROCESSOR, "unnormalizer_processor")?,
+            read_stats(dir, PREPROCESSOR, "normalizer_processor", policy)?,
+            read_stats(dir, POSTPROCESSOR, "unnormalizer_processor", policy)?,
         )
     } else {
         embedded_stats(config, weights)?
     };
     let mut cameras: Vec<CameraInput> = Vec::new();
     let (mut state, mut env) = (None, None);
-    for (key, feature) in &config.input_features {
+    let inputs = config.input_features.iter().filter(|(key, _)| !policy.lacks(key));
+    for (key, feature) in inputs {
         let kind = feature.r#type.as_str();
         let vector = |dim| -> Result<_, Error> {
             Ok(Some(VectorInput {
@@ -140,7 +142,8 @@ pub(crate) fn read_processor(
                 let normalizer = before.normalizer(kind, key, 3)?;
                 let (key, height, width) = (key.clone(), *height, *width);
                 let crop = policy.crop().map(|(size, _)| size);
-                let camera = CameraInput { key, height, width, crop, normalizer };
+                let letterbox = policy.letterbox();
+                let camera = CameraInput { key, height, width, crop, normalizer, letterbox };
                 check_crop(&camera)?;
                 cameras.push(camera);
             }
@@ -191,14 +194,15 @@ pub(crate) fn check_representation(
 /// A part can't be larger than the picture.
 pub(crate) fn check_crop(camera: &CameraInput) -> Result<(), Error> {
     let (height, width) = camera.seen();
-    let fits = height <= camera.height && width <= camera.width;
+    let whole = camera.letterbox.is_some();
+    let fits = whole || height <= camera.height && width <= camera.width;
     let rule = format!("`{}` has pictures of {} × {}", camera.key, camera.height, camera.width);
     check("crop_shape", format!("[{height}, {width}]"), fits, &rule)
 }
 
 /// Statistics by `<feature>.<statistic>`, and how each kind of feature is normalised.
 struct Stats {
-    path: std::path::PathBuf,
+    path: PathBuf,
     values: IndexMap<String, Vec<f32>>,
     modes: NormMap,
 }
@@ -227,12 +231,41 @@ const STEPS: &[&str] = &[
     "unnormalizer_processor",
 ];
 
-fn read_stats(dir: &Path, name: &str, registry: &str) -> Result<Stats> {
+/// Steps of policies that follow instructions.
+const LANGUAGE_STEPS: &[&str] =
+    &["smolvla_new_line_processor", "pi0_new_line_processor", "tokenizer_processor"];
+/// Steps that do nothing where they are switched off.
+const SWITCHED_OFF: &[&str] = &["relative_actions_processor", "absolute_actions_processor"];
+
+/// Where the steps before the network stand.
+pub(super) fn preprocessor_path(dir: &Path) -> PathBuf {
+    dir.join(format!("{PREPROCESSOR}.json"))
+}
+
+/// The settings of the preprocessor's step `registry`; `None` where there is no such step or file.
+pub(super) fn step_config<T: DeserializeOwned>(dir: &Path, registry: &str) -> Result<Option<T>> {
+    let path = preprocessor_path(dir);
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let file: ProcessorFile = read_json(&path)?;
+    let Some(step) = file.steps.into_iter().find(|s| s.registry_name == registry) else {
+        return Ok(None);
+    };
+    let wrap = |source| Error::Json { path, source };
+    Ok(Some(serde_json::from_value(step.config).map_err(wrap)?))
+}
+
+fn read_stats(dir: &Path, name: &str, registry: &str, policy: &PolicyConfig) -> Result<Stats> {
     let path = dir.join(format!("{name}.json"));
     let file: ProcessorFile = read_json(&path)?;
     for step in &file.steps {
         let renames = step.config.get("rename_map").and_then(|m| m.as_object());
-        if !STEPS.contains(&step.registry_name.as_str()) || renames.is_some_and(|m| !m.is_empty()) {
+        let registry = step.registry_name.as_str();
+        let off =
+            step.config.get("enabled") == Some(&false.into()) && SWITCHED_OFF.contains(&registry);
+        let speaks = policy.language().is_some() && LANGUAGE_STEPS.contains(&registry);
+        if !(off || speaks || STEPS.contains(&registry)) || renames.is_some_and(|m| !m.is_empty()) {
             let what = format!("{} has the step `{}`", path.display(), step.registry_name);
             let hint = "this version only normalises; export the policy without that step".into();
             return Err(Error::Invalid { what, hint }.into());

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use embody_core::IoContext;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -11,6 +12,8 @@ use crate::error::Error;
 use crate::imitation::PolicyConfig;
 use crate::imitation::act::ActConfig;
 use crate::imitation::diffusion::DiffusionConfig;
+use crate::imitation::vla::pi0::Pi0Config;
+use crate::imitation::vla::smolvla::{SmolVlaConfig, SmolVlmSizes};
 
 pub(crate) type Settings = serde_json::Map<String, Value>;
 
@@ -87,6 +90,82 @@ const DIFFUSION: Dialect = Dialect {
     )],
 };
 
+const SMOLVLA: Dialect = Dialect {
+    own: &[],
+    carried: &[
+        "compile_mode",
+        "compile_model",
+        "freeze_vision_encoder",
+        "load_vlm_weights",
+        "optimizer_betas",
+        "optimizer_eps",
+        "optimizer_grad_clip_norm",
+        // What is filled up with is masked: acting is the same at any length.
+        "pad_language_to",
+        "prefix_length",
+        "scheduler_decay_lr",
+        "scheduler_decay_steps",
+        "scheduler_warmup_steps",
+        "train_expert_only",
+        "train_state_proj",
+    ],
+    fixed: &[
+        ("use_cache", Value::Bool(true), "LeRobot can't act without its cache"),
+        ("adapt_to_pi_aloha", Value::Bool(false), "this version converts no joints of ALOHA"),
+        ("use_delta_joint_actions_aloha", Value::Bool(false), "LeRobot has it not either"),
+        ("rtc_config", Value::Null, "this version has no real-time chunking"),
+    ],
+};
+
+const PI0: Dialect = Dialect {
+    own: &[],
+    carried: &[
+        "action_feature_names",
+        "compile_mode",
+        "compile_model",
+        // Weights may be stored in fewer digits; they are computed with in f32.
+        "dtype",
+        "freeze_vision_encoder",
+        "gradient_checkpointing",
+        "optimizer_betas",
+        "optimizer_eps",
+        "optimizer_grad_clip_norm",
+        "relative_exclude_joints",
+        "scheduler_decay_lr",
+        "scheduler_decay_steps",
+        "scheduler_warmup_steps",
+        "time_sampling_beta_alpha",
+        "time_sampling_beta_beta",
+        "time_sampling_offset",
+        "time_sampling_scale",
+        "train_expert_only",
+    ],
+    fixed: &[
+        ("use_relative_actions", Value::Bool(false), "this version has absolute actions here"),
+        ("rtc_config", Value::Null, "this version has no real-time chunking"),
+    ],
+};
+
+/// Sizes of a vision-language model that is not known by name.
+const VLM: &str = "vlm_config.json";
+
+/// Reads what `config.json` only names: sizes of the vision-language model.
+pub(crate) fn complete(dir: &Path, policy: &mut PolicyConfig) -> Result<(), embody_core::Error> {
+    let PolicyConfig::SmolVla(cfg) = policy else { return Ok(()) };
+    let path = dir.join(VLM);
+    if path.is_file() {
+        let text = std::fs::read(&path).at("read", &path)?;
+        let wrap = |source| Error::Json { path: path.clone(), source };
+        cfg.vlm = SmolVlmSizes::read(&text).map_err(wrap)??;
+    } else if cfg.vlm_model_name != SmolVlmSizes::KNOWN {
+        let name = &cfg.vlm_model_name;
+        let what = format!("the sizes of `{name}`, which the policy begins with, are not known");
+        let hint = format!("put its `config.json` into the policy's folder as `{VLM}`");
+        return Err(Error::Invalid { what, hint }.into());
+    }
+    Ok(())
+}
+
 /// The settings of `policy` as `config.json` has them; `carried` were read with it.
 pub(crate) fn written(policy: &PolicyConfig, carried: &Settings) -> Result<Settings, Error> {
     match policy {
@@ -103,6 +182,8 @@ pub(crate) fn written(policy: &PolicyConfig, carried: &Settings) -> Result<Setti
             Ok(settings)
         }
         PolicyConfig::Diffusion(c) => Ok(in_dialect(&DIFFUSION, object(c)?, carried)),
+        PolicyConfig::SmolVla(c) => Ok(one_step(in_dialect(&SMOLVLA, object(c)?, carried))),
+        PolicyConfig::Pi0(c) => Ok(one_step(in_dialect(&PI0, object(c)?, carried))),
     }
 }
 
@@ -131,6 +212,14 @@ pub(crate) fn read(
         "diffusion" => {
             let (all, carried) = lerobots(path, &DIFFUSION, &DiffusionConfig::lerobot(), given)?;
             Ok(Some((PolicyConfig::Diffusion(parse(path, all)?), carried)))
+        }
+        "smolvla" => {
+            let (all, carried) = lerobots(path, &SMOLVLA, &SmolVlaConfig::default(), given)?;
+            Ok(Some((PolicyConfig::SmolVla(parse(path, all)?), carried)))
+        }
+        "pi0" => {
+            let (all, carried) = lerobots(path, &PI0, &Pi0Config::default(), given)?;
+            Ok(Some((PolicyConfig::Pi0(parse(path, all)?), carried)))
         }
         _ => Ok(None),
     }

@@ -31,21 +31,38 @@ pub(crate) fn parse<'a>(path: &Path, bytes: &'a [u8]) -> Result<SafeTensors<'a>,
         .map_err(|source| Error::Safetensors { path: path.to_owned(), source })
 }
 
-/// The values of tensor `name`, which must be f32 of the `expected` shape.
+/// Refuses a tensor that is not of the `expected` shape, or not of f32 or bf16.
+pub(crate) fn check_tensor(
+    path: &Path,
+    name: &str,
+    view: &TensorView<'_>,
+    expected: &[usize],
+) -> Result<(), Error> {
+    if matches!(view.dtype(), Dtype::F32 | Dtype::BF16) && view.shape() == expected {
+        return Ok(());
+    }
+    Err(Error::TensorShape {
+        path: path.to_owned(),
+        name: name.to_owned(),
+        found: view.shape().to_vec(),
+        dtype: format!("{:?}", view.dtype()),
+        expected: expected.to_vec(),
+    })
+}
+
+/// The values of tensor `name`, which must be of the `expected` shape, f32 or bf16, which f32 holds
+/// exactly.
 pub(crate) fn f32_values(
     path: &Path,
     name: &str,
     view: &TensorView<'_>,
     expected: &[usize],
 ) -> Result<Vec<f32>, Error> {
-    if view.dtype() != Dtype::F32 || view.shape() != expected {
-        return Err(Error::TensorShape {
-            path: path.to_owned(),
-            name: name.to_owned(),
-            found: view.shape().to_vec(),
-            dtype: format!("{:?}", view.dtype()),
-            expected: expected.to_vec(),
-        });
+    check_tensor(path, name, view, expected)?;
+    if view.dtype() == Dtype::BF16 {
+        let (halves, _) = view.data().as_chunks::<2>();
+        let widened = |h: &[u8; 2]| f32::from_bits(u32::from(u16::from_le_bytes(*h)) << 16);
+        return Ok(halves.iter().map(widened).collect());
     }
     let (words, _) = view.data().as_chunks::<4>();
     Ok(words.iter().map(|w| f32::from_le_bytes(*w)).collect())

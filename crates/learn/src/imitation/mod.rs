@@ -14,6 +14,7 @@ mod tests;
 mod tokens;
 pub(crate) mod transformer;
 pub(crate) mod vision;
+pub(crate) mod vla;
 
 use std::cell::RefCell;
 
@@ -27,6 +28,7 @@ use crate::ops::Dropped;
 
 pub use net::PolicyConfig;
 pub(crate) use net::{Net, Steps};
+pub(crate) use vla::Instruction;
 
 /// What the predicted actions are relative to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -63,6 +65,8 @@ pub(crate) struct Inputs {
     pub state: Option<Tensor<2>>,
     /// Of its surroundings, `[rows, steps · env_dim]`.
     pub env: Option<Tensor<2>>,
+    /// What to do, the same for all samples; empty where the policy reads none.
+    pub instruction: Instruction,
 }
 
 impl Inputs {

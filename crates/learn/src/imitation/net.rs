@@ -8,8 +8,12 @@ use serde::{Deserialize, Serialize};
 use super::act::{ActConfig, ActNet};
 use super::diffusion::{DiffusionConfig, DiffusionNet, Draws};
 use super::flow::{FlowConfig, FlowDraws, FlowNet};
+use super::vla::pi0::{Pi0Config, Pi0Net, parameter as pi0_parameter};
+use super::vla::smolvla::{SmolVlaConfig, SmolVlaNet};
 use super::{ActionRepresentation, Demonstration, Inputs, Pass, Shape};
+use crate::checkpoint::Language;
 use crate::error::{Error, check};
+use crate::letterbox::{Letterbox, Place};
 use crate::nn::ParamTable;
 use crate::noise::normals;
 use crate::processor::NormMode;
@@ -28,6 +32,11 @@ pub enum PolicyConfig {
     Diffusion(#[serde(deserialize_with = "over_diffusion")] DiffusionConfig),
     /// Flow matching with a transformer, small by default.
     Flow(FlowConfig),
+    /// LeRobot's SmolVLA, to act with.
+    #[serde(rename = "smolvla")]
+    SmolVla(SmolVlaConfig),
+    /// LeRobot's π0, to act with.
+    Pi0(Pi0Config),
 }
 
 fn over_act<'de, D: serde::Deserializer<'de>>(from: D) -> Result<ActConfig, D::Error> {
@@ -85,6 +94,8 @@ impl PolicyConfig {
             Self::DiffusionSmall(_) => "diffusion-small",
             Self::Diffusion(_) => "diffusion",
             Self::Flow(_) => "flow",
+            Self::SmolVla(_) => "smolvla",
+            Self::Pi0(_) => "pi0",
         }
     }
 
@@ -107,6 +118,8 @@ impl PolicyConfig {
             Self::ActSmall(c) | Self::Act(c) => c.validate(),
             Self::DiffusionSmall(c) | Self::Diffusion(c) => c.validate(),
             Self::Flow(c) => c.validate(),
+            Self::SmolVla(c) => c.validate(),
+            Self::Pi0(c) => c.validate(),
         }
     }
 
@@ -122,6 +135,12 @@ impl PolicyConfig {
             Self::Flow(c) => {
                 Steps { observed: 1, predicted: c.chunk_size, executed: c.n_action_steps }
             }
+            Self::SmolVla(c) => {
+                Steps { observed: 1, predicted: c.chunk_size, executed: c.n_action_steps }
+            }
+            Self::Pi0(c) => {
+                Steps { observed: 1, predicted: c.chunk_size, executed: c.n_action_steps }
+            }
         }
     }
 
@@ -131,6 +150,7 @@ impl PolicyConfig {
             Self::ActSmall(c) | Self::Act(c) => c.temporal_ensemble_coeff,
             Self::DiffusionSmall(c) | Self::Diffusion(c) => c.temporal_ensemble_coeff,
             Self::Flow(c) => c.temporal_ensemble_coeff,
+            Self::SmolVla(_) | Self::Pi0(_) => None,
         }
     }
 
@@ -138,7 +158,7 @@ impl PolicyConfig {
     pub(crate) fn dropout(&self) -> f64 {
         match self {
             Self::ActSmall(c) | Self::Act(c) => c.dropout,
-            Self::DiffusionSmall(_) | Self::Diffusion(_) => 0.0,
+            Self::DiffusionSmall(_) | Self::Diffusion(_) | Self::SmolVla(_) | Self::Pi0(_) => 0.0,
             Self::Flow(c) => c.dropout,
         }
     }
@@ -151,6 +171,7 @@ impl PolicyConfig {
                 (c.action_representation, c.observe_last_action)
             }
             Self::Flow(c) => (c.action_representation, c.observe_last_action),
+            Self::SmolVla(_) | Self::Pi0(_) => (ActionRepresentation::Absolute, false),
         }
     }
 
@@ -160,13 +181,68 @@ impl PolicyConfig {
         c.crop_shape.map(|[height, width]| ((height, width), c.crop_is_random))
     }
 
+    /// Whether a training can make or change it.
+    pub(crate) fn learns(&self) -> Result<(), Error> {
+        let rule = "this version acts with such policies; LeRobot trains them";
+        check("policy", self.kind(), !matches!(self, Self::SmolVla(_) | Self::Pi0(_)), rule)
+    }
+
+    /// How pictures of any size are brought to the network's, where the policy does that itself.
+    pub(crate) fn letterbox(&self) -> Option<Letterbox> {
+        match self {
+            Self::SmolVla(c) => Some(Letterbox { side: c.side(), place: Place::End }),
+            Self::Pi0(c) => Some(Letterbox { side: c.side(), place: Place::Middle }),
+            _ => None,
+        }
+    }
+
+    /// Whether the input `key` stands for a camera that is not there.
+    pub(crate) fn lacks(&self, key: &str) -> bool {
+        let number = key.strip_prefix("observation.images.empty_camera_");
+        let empty = match self {
+            Self::SmolVla(c) => c.empty_cameras,
+            Self::Pi0(c) => c.empty_cameras,
+            _ => 0,
+        };
+        number.and_then(|n| n.parse::<usize>().ok()).is_some_and(|n| n < empty)
+    }
+
+    /// What it needs to know of its instruction; `None` for a policy that reads none.
+    pub(crate) fn language(&self) -> Option<Language> {
+        match self {
+            Self::SmolVla(c) => Some(Language {
+                model_name: c.vlm_model_name.clone(),
+                max_length: c.tokenizer_max_length,
+                vocabulary: c.vlm.vocabulary,
+                marks_pictures: c.add_image_special_tokens,
+            }),
+            Self::Pi0(c) => Some(Language {
+                model_name: "google/paligemma-3b-pt-224".into(),
+                max_length: c.tokenizer_max_length,
+                vocabulary: c.sizes().vocabulary,
+                marks_pictures: false,
+            }),
+            _ => None,
+        }
+    }
+
+    /// What the tensor `name` of a checkpoint is called in the network.
+    pub(crate) fn parameter(&self, name: &str) -> String {
+        match self {
+            Self::Pi0(_) => pi0_parameter(name),
+            _ => name.to_owned(),
+        }
+    }
+
     /// How vectors and actions are normalised when a training begins; pictures are by ImageNet's
     /// means and deviations.
     pub(crate) fn norm_mode(&self) -> NormMode {
         match self {
             // Samples are kept within ± 1 while noise is taken away.
             Self::DiffusionSmall(_) | Self::Diffusion(_) => NormMode::MinMax,
-            Self::ActSmall(_) | Self::Act(_) | Self::Flow(_) => NormMode::MeanStd,
+            Self::ActSmall(_) | Self::Act(_) | Self::Flow(_) | Self::SmolVla(_) | Self::Pi0(_) => {
+                NormMode::MeanStd
+            }
         }
     }
 }
@@ -177,6 +253,8 @@ pub(crate) enum Net {
     Act(ActNet),
     Diffusion(Box<DiffusionNet>),
     Flow(FlowNet),
+    SmolVla(Box<SmolVlaNet>),
+    Pi0(Box<Pi0Net>),
 }
 
 impl Net {
@@ -189,6 +267,8 @@ impl Net {
                 Self::Diffusion(Box::new(DiffusionNet::new(c, shape)?))
             }
             PolicyConfig::Flow(c) => Self::Flow(FlowNet::new(c, shape)?),
+            PolicyConfig::SmolVla(c) => Self::SmolVla(Box::new(SmolVlaNet::new(c, shape)?)),
+            PolicyConfig::Pi0(c) => Self::Pi0(Box::new(Pi0Net::new(c, shape)?)),
         })
     }
 
@@ -198,6 +278,8 @@ impl Net {
             Self::Act(net) => &net.table,
             Self::Diffusion(net) => &net.table,
             Self::Flow(net) => &net.table,
+            Self::SmolVla(net) => &net.table,
+            Self::Pi0(net) => &net.table,
         }
     }
 
@@ -234,6 +316,16 @@ impl Net {
                 let times = net.draw_times(rng, wanted.rows);
                 net.loss(pass, inputs, wanted, &FlowDraws { noise, times })
             }
+            Self::SmolVla(net) => {
+                let noise = drawn(wanted.rows * net.noise_per_row());
+                let times = net.draw_times(rng, wanted.rows);
+                net.loss(pass, inputs, wanted, &FlowDraws { noise, times })
+            }
+            Self::Pi0(net) => {
+                let noise = drawn(wanted.rows * net.noise_per_row());
+                let times = net.draw_times(rng, wanted.rows);
+                net.loss(pass, inputs, wanted, &FlowDraws { noise, times })
+            }
         }
     }
 
@@ -262,6 +354,8 @@ impl Net {
             }
             Self::Diffusion(net) => net.predict(pass, inputs, draw),
             Self::Flow(net) => net.predict(pass, inputs, draw),
+            Self::SmolVla(net) => net.predict(pass, inputs, draw),
+            Self::Pi0(net) => net.predict(pass, inputs, draw),
         }
     }
 }

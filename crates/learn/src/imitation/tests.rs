@@ -11,7 +11,7 @@ use embody_core::{ArrayView, DataView, Observations};
 use serde_json::{Value, json};
 
 use super::diffusion::Draws;
-use super::{Demonstration, Inputs, LossShare, Net, Pass};
+use super::{Demonstration, Inputs, Instruction, LossShare, Net, Pass};
 use crate::backend::Backend;
 use crate::checkpoint::{self, Model, Stored};
 use crate::nn::Weights;
@@ -93,7 +93,7 @@ fn inputs(model: &Model, theirs: &Vectors, rows: usize) -> Inputs {
     let vector =
         |v: &VectorInput| tensor(&v.encode(&theirs[&v.key]), [rows, observed * v.normalizer.dim()]);
     let (state, env) = (p.state.as_ref().map(vector), p.env.as_ref().map(vector));
-    Inputs { images, state, env }
+    Inputs { images, state, env, instruction: Instruction::default() }
 }
 
 /// Our first weights spread like LeRobot's: each large matrix's root mean square is within a tenth.
@@ -143,6 +143,7 @@ fn gradients_agree(model: &Model, theirs: &Vectors) -> bool {
             net.loss(pass, &inputs, &wanted, &draws)
         }
         Net::Flow(_) => unreachable!("LeRobot has no such policy"),
+        Net::SmolVla(_) | Net::Pi0(_) => unreachable!("VLAs have tests of their own"),
     };
     let grads = tracked.gradients(table, &loss.backward());
     let loss = loss.into_data();
@@ -217,7 +218,7 @@ fn acted(dir: &Path, shown: &Shown) -> Vec<f32> {
 /// Gives the oracle the noise that our policy draws in each situation.
 fn share_noise(home: &Path, model: &Model, shown: &Shown) {
     let Net::Diffusion(net) = &model.net else { return };
-    let inference = Inference::new(model, backend(), 1);
+    let inference = Inference::new(model.clone(), backend(), 1);
     let p = &model.processor;
     let observed = model.config.steps().observed;
     let each: Vec<Seen> = (0..STEPS)

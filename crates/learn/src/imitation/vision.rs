@@ -351,7 +351,7 @@ impl Stem {
             if self.map.is_none() && i >= self.keypoint_after {
                 break;
             }
-            x = conv.forward(pass.w, x);
+            x = conv.forward(pass.w, x, Activation::Relu);
             if let Some((maps, proj)) = &self.keypoints
                 && self.keypoint_after == i + 1
             {

@@ -68,9 +68,14 @@ pub(crate) fn attention(
     let k = split(kv.clone().slice([0..batch, 0..keys, 0..dim]), keys);
     let v = split(kv.slice([0..batch, 0..keys, dim..2 * dim]), keys);
     let mut scores = split(q, queries).matmul(k.transpose()) / (head as f64).sqrt();
-    if let KeyMask::Only(kept) = mask {
+    let kept = match mask {
+        KeyMask::All => None,
+        KeyMask::Only(kept) => Some((kept, [batch, 1, 1, keys])),
+        KeyMask::Pairs(kept) => Some((kept, [1, 1, queries, keys])),
+    };
+    if let Some((kept, shape)) = kept {
         let hidden: Vec<f32> = kept.iter().map(|kept| if *kept { 0.0 } else { -1e30 }).collect();
-        let hidden = TensorData::new(hidden, [batch, 1, 1, keys]);
+        let hidden = TensorData::new(hidden, shape);
         scores = scores.clone() + Tensor::<4>::from_data(hidden, &scores.device());
     }
     let mut weights = softmax(scores, 3);

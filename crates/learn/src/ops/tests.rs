@@ -95,7 +95,8 @@ fn attention_matches_burn() {
         [true, false, true, true, false, true, true, true, true, true, true, false, false, false];
     let dropped: Vec<f32> =
         (0..2 * 3 * 5 * 7).map(|i| if i % 3 == 0 { 0.0 } else { 1.5 }).collect();
-    for mask in [KeyMask::All, KeyMask::Only(kept.into())] {
+    let pairs: Vec<bool> = (0..5 * 7).map(|i| i % 7 <= i / 7 + 1).collect();
+    for mask in [KeyMask::All, KeyMask::Only(kept.into()), KeyMask::Pairs(pairs.into())] {
         for dropped in [None, Some(dropped.clone().into())] {
             let ours = attention(q.clone(), kv.clone(), 3, &mask, dropped.clone());
             let theirs = reference::attention(q.clone(), kv.clone(), 3, &mask, dropped);

@@ -9,7 +9,7 @@ use rand::Rng;
 use super::config::AugmentConfig;
 use crate::checkpoint::ACTION;
 use crate::error::Error;
-use crate::imitation::{Demonstration, Inputs, LossShare, Steps};
+use crate::imitation::{Demonstration, Inputs, Instruction, LossShare, Steps};
 use crate::noise;
 use crate::processor::{
     CameraInput, PixelTable, Processor, VectorInput, Window, floats, picture_to_f32, pixels,
@@ -193,7 +193,7 @@ pub(crate) fn inputs(
     let width = observed * p.env_dim();
     let raw = &targets.envs[range.start * width..range.end * width];
     let env = p.env.as_ref().map(|input| tensor(input.encode(raw)));
-    Ok(Inputs { images, state, env })
+    Ok(Inputs { images, state, env, instruction: Instruction::default() })
 }
 
 /// Factors by which a picture's colours change.

@@ -158,7 +158,7 @@ impl Bench {
     pub fn predictions(&self, count: usize) -> Result<Vec<f64>> {
         let run = Run::new(&self.source, &self.cfg, None)?;
         let inference =
-            Inference::new(&run.model(run.net.table().initial(self.cfg.seed)), self.cfg.backend, 1);
+            Inference::new(run.model(run.net.table().initial(self.cfg.seed)), self.cfg.backend, 1);
         let p = &inference.model.processor;
         let pixels: Vec<Vec<u8>> =
             p.cameras.iter().map(|c| vec![127; c.height * c.width * 3]).collect();

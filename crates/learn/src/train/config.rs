@@ -175,6 +175,7 @@ impl TrainConfig {
         check("patience", self.patience, judged, "it wants evaluations: set `eval_every`")?;
         let (beta1, rule) = (self.beta1, "it must be in [0, 1)");
         check("beta1", beta1, (0.0..1.0).contains(&beta1), rule)?;
+        self.policy.learns()?;
         self.policy.validate()
     }
 }

@@ -31,7 +31,7 @@ pub use start::{Start, StartStatistics};
 use crate::checkpoint::{self, ACTION, ENVIRONMENT, Model};
 use crate::error::{Error, name_frames};
 use crate::events::Events;
-use crate::imitation::{ActionRepresentation, Dropout, Net, Pass, Steps};
+use crate::imitation::{ActionRepresentation, Dropout, Instruction, Net, Pass, Steps};
 use crate::nn::Weights;
 use crate::noise;
 use crate::optim::{self, OptimState, StepSettings};
@@ -272,7 +272,8 @@ impl<'a> Run<'a> {
                     let crop = cfg.policy.crop().map(|(size, _)| size);
                     let normalizer =
                         Normalizer::guarded(NormMode::MeanStd, &IMAGE_MEAN, &IMAGE_STD);
-                    let camera = CameraInput { key, height, width, crop, normalizer };
+                    let camera =
+                        CameraInput { key, height, width, crop, normalizer, letterbox: None };
                     checkpoint::check_crop(&camera)?;
                     cameras.push(camera);
                 }
@@ -339,6 +340,7 @@ impl<'a> Run<'a> {
             action_names: self.action_names.clone(),
             trained_on: self.versions.clone(),
             carried: self.carried.clone(),
+            instruction: Instruction::default(),
         }
     }
 

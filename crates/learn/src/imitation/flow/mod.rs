@@ -7,4 +7,4 @@ mod config;
 mod model;
 
 pub use config::FlowConfig;
-pub(crate) use model::{FlowDraws, FlowNet};
+pub(crate) use model::{FlowDraws, FlowNet, draw_time, time_features};

@@ -15,6 +15,8 @@ use crate::ops::{Activation, KeyMask};
 
 /// Smallest time that training looks at, as in π0.
 const FIRST_TIME: f64 = 0.001;
+/// Wavelengths of a time's features, as in π0.
+const PERIODS: (f64, f64) = (0.004, 4.0);
 
 /// The network's structure; its weights live in a flat vector ordered by [`FlowNet::table`].
 #[derive(Debug, Clone)]
@@ -98,7 +100,7 @@ impl FlowNet {
     ) -> Tensor<3> {
         let [rows, steps, _] = chunk.dims();
         let dim = self.cfg.dim_model;
-        let time = TensorData::new(time_features(times, dim), [rows, 1, dim]);
+        let time = TensorData::new(time_features(times, dim, PERIODS), [rows, 1, dim]);
         let time = Tensor::<3>::from_data(time, pass.device).expand([rows, steps, dim]);
         let action = self.action.forward(pass.w, chunk, Activation::None);
         let both = Tensor::cat(vec![action, time], 2);
@@ -112,13 +114,9 @@ impl FlowNet {
         self.head.forward(pass.w, x, Activation::None)
     }
 
-    /// A time for each of `rows`: Beta(α, 1) by its inverse distribution function.
+    /// A time for each of `rows`.
     pub fn draw_times(&self, rng: &mut impl Rng, rows: usize) -> Vec<f32> {
-        let draw = |_| {
-            let beta = rng.random_range(0.0..1.0f64).powf(1.0 / self.cfg.time_alpha);
-            (FIRST_TIME + (1.0 - FIRST_TIME) * beta) as f32
-        };
-        (0..rows).map(draw).collect()
+        (0..rows).map(|_| draw_time(rng, self.cfg.time_alpha)).collect()
     }
 
     /// The shard's part of the batch's loss, `[1]`: mean squared error of the velocity, over actions
@@ -170,10 +168,19 @@ impl FlowNet {
     }
 }
 
-/// Sines, then cosines, of each time at wavelengths from 0.004 to 4, as in π0: `[rows, dim]`.
-fn time_features(times: &[f32], dim: usize) -> Vec<f32> {
+/// A time of Beta(`alpha`, 1) by its inverse distribution function.
+pub(crate) fn draw_time(rng: &mut impl Rng, alpha: f64) -> f32 {
+    let beta = rng.random_range(0.0..1.0f64).powf(1.0 / alpha);
+    (FIRST_TIME + (1.0 - FIRST_TIME) * beta) as f32
+}
+
+/// Sines, then cosines, of each time at wavelengths from shortest to longest, as in π0: `[rows, dim]`.
+pub(crate) fn time_features(
+    times: &[f32],
+    dim: usize,
+    (shortest, longest): (f64, f64),
+) -> Vec<f32> {
     let half = dim / 2;
-    let (shortest, longest) = (0.004f64, 4.0f64);
     let angle = |t: f32, i: usize| {
         let share = i as f64 / (half.max(2) - 1) as f64;
         let wavelength = shortest * (longest / shortest).powf(share);

@@ -1,0 +1,398 @@
+//! VLAs against LeRobot's: the same weights, instruction, pictures, states and noise give the same tokens,
+//! chunks, loss and gradients, and the same actions of a loaded policy. Runs where `EMBODY_VLA_PYTHON`
+//! names a Python with lerobot 0.6.1 and transformers 5.5.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+use burn::tensor::{Tensor, TensorData};
+use embody_core::{ArrayView, DataView, Observations};
+use serde_json::{Value, json};
+
+use super::language::{Family, LanguageSizes};
+use super::pi0::{Pi0Config, Pi0Net, Pi0Sizes};
+use super::smolvla::{SmolVlaConfig, SmolVlaNet};
+use super::vision::VisionSizes;
+use crate::backend::Backend;
+use crate::checkpoint::{self, Model, Stored};
+use crate::imitation::flow::FlowDraws;
+use crate::imitation::{Demonstration, Inputs, LossShare, Net, Pass, PolicyConfig, Shape};
+use crate::nn::{ParamTable, Weights};
+use crate::noise::normals;
+use crate::policy::{Inference, Observation, PolicyOptions, load_policy, situation_noise};
+
+const PYTHON: &str = "EMBODY_VLA_PYTHON";
+/// Largest difference over largest entry.
+const TOLERANCE: f32 = 1e-4;
+const ROWS: usize = 3;
+const STEPS: usize = 10;
+
+type Vectors = BTreeMap<String, Vec<f32>>;
+
+/// Runs `tests/oracle/vla.py`; false where no Python is named.
+fn ask(verb: &str, home: &Path) -> bool {
+    let Ok(python) = std::env::var(PYTHON) else {
+        eprintln!("skipped: {PYTHON} names no Python with lerobot and transformers");
+        return false;
+    };
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/oracle/vla.py");
+    let mut command = Command::new(python);
+    command.arg(script).arg(verb).arg(home).env("HF_HUB_OFFLINE", "1");
+    let done = command.output().expect("start python");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    true
+}
+
+fn vectors(path: &Path) -> Vectors {
+    checkpoint::read_all_vectors(path).expect("the oracle's file").into_iter().collect()
+}
+
+/// Largest difference, as a share of the largest entry or of `floor`.
+fn error(ours: &[f32], theirs: &[f32], floor: f32) -> f32 {
+    assert_eq!(ours.len(), theirs.len());
+    let scale = theirs.iter().fold(floor, |m, v| m.max(v.abs()));
+    ours.iter().zip(theirs).fold(0.0f32, |m, (a, b)| m.max((a - b).abs())) / scale
+}
+
+fn agree(what: &str, ours: &[f32], theirs: &[f32]) {
+    let off = error(ours, theirs, 1e-3);
+    println!("{what}: differ by {off:.1e}");
+    assert!(off < TOLERANCE, "{what}: differ by {off}");
+}
+
+fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> Tensor<D> {
+    Tensor::from_data(TensorData::new(values, shape), &Backend::Cpu.device(1))
+}
+
+/// The oracle's observations and what is done with them.
+struct Shown {
+    case: Value,
+    theirs: Vectors,
+    /// Bytes of each camera's pictures, all rows, with their height and width.
+    pictures: Vec<(Vec<u8>, usize, usize)>,
+}
+
+impl Shown {
+    fn read(home: &Path, case: &Value) -> Self {
+        let theirs = vectors(&home.join("theirs.safetensors"));
+        let size = |c: &Value, i: usize| c[i].as_u64().expect("a size") as usize;
+        let cameras = case["cameras"].as_array().expect("cameras").iter().enumerate();
+        let pictures = cameras
+            .map(|(i, c)| {
+                let bytes = theirs[&format!("image.{i}")].iter().map(|v| *v as u8).collect();
+                (bytes, size(c, 0), size(c, 1))
+            })
+            .collect();
+        Self { case: case.clone(), theirs, pictures }
+    }
+
+    fn picture(&self, camera: usize, row: usize) -> (&[u8], usize, usize) {
+        let (bytes, h, w) = &self.pictures[camera];
+        (&bytes[row * h * w * 3..(row + 1) * h * w * 3], *h, *w)
+    }
+
+    fn state(&self, row: usize) -> &[f32] {
+        let n = self.case["state"].as_u64().expect("a size") as usize;
+        &self.theirs["observation.state"][row * n..(row + 1) * n]
+    }
+
+    /// Some rows as the network takes them.
+    fn inputs(&self, model: &Model, rows: std::ops::Range<usize>) -> Inputs {
+        let p = &model.processor;
+        let camera = |(i, camera): (usize, &crate::processor::CameraInput)| {
+            let letterbox = camera.letterbox.expect("a VLA's");
+            let see = |row| {
+                let (data, h, w) = self.picture(i, row);
+                letterbox.apply(data, (h, w), &camera.pixel_table())
+            };
+            let side = letterbox.side;
+            tensor(rows.clone().flat_map(see).collect(), [rows.len(), side, side, 3])
+        };
+        let input = p.state.as_ref().expect("a state");
+        let states: Vec<f32> = rows.clone().flat_map(|row| self.state(row)).copied().collect();
+        Inputs {
+            images: p.cameras.iter().enumerate().map(camera).collect(),
+            state: Some(tensor(input.encode(&states), [rows.len(), input.normalizer.dim()])),
+            env: None,
+            instruction: model.instruction.clone(),
+        }
+    }
+}
+
+/// Chunks that the network makes of the oracle's noise.
+fn chunks_agree(model: &Model, shown: &Shown) {
+    let device = Backend::Cpu.device(1);
+    let weights = Weights::new(model.net.table(), &model.weights, &device);
+    let pass = Pass { w: &weights, dropout: None, device: &device };
+    let noise = shown.theirs["noise"].chunks_exact(shown.theirs["noise"].len() / ROWS);
+    let mut chunks = Vec::new();
+    for (row, noise) in noise.enumerate() {
+        let inputs = shown.inputs(model, row..row + 1);
+        let draw = |out: &mut [f32]| out.copy_from_slice(noise);
+        chunks.extend(match &model.net {
+            Net::SmolVla(net) => net.predict(pass, &inputs, draw),
+            Net::Pi0(net) => net.predict(pass, &inputs, draw),
+            _ => unreachable!("a VLA"),
+        });
+    }
+    agree("chunks", &chunks, &shown.theirs["predicted"]);
+}
+
+/// Loss and gradients, as far as LeRobot's reach: what leaves the language model's last layer does not
+/// count.
+fn losses_agree(model: &Model, shown: &Shown) {
+    let theirs = &shown.theirs;
+    let device = Backend::Cpu.device(1);
+    let table = model.net.table();
+    let tracked = Weights::new(table, &model.weights, &device).tracked();
+    let pass = Pass { w: &tracked, dropout: None, device: &device };
+    let mut actions = theirs["actions"].clone();
+    model.processor.encode_actions(&mut actions, &[], &[]);
+    let kept: Vec<bool> = theirs["pad"].iter().map(|p| *p == 0.0).collect();
+    let valid = kept.iter().filter(|k| **k).count() * model.processor.action.dim();
+    let share = LossShare { per_value: 1.0 / valid as f32, per_row: 1.0 / ROWS as f32 };
+    let wanted = Demonstration { actions, kept, rows: ROWS, share };
+    let draws = FlowDraws { noise: theirs["noise"].clone(), times: theirs["times"].clone() };
+    let inputs = shown.inputs(model, 0..ROWS);
+    let loss = match &model.net {
+        Net::SmolVla(net) => net.loss(pass, &inputs, &wanted, &draws),
+        Net::Pi0(net) => net.loss(pass, &inputs, &wanted, &draws),
+        _ => unreachable!("a VLA"),
+    };
+    let grads = tracked.gradients(table, &loss.backward());
+    let loss = loss.into_data();
+    agree("loss", loss.as_slice::<f32>().expect("f32"), &theirs["loss"]);
+    let all = theirs.iter().filter(|(name, _)| name.starts_with("grad."));
+    let largest = all.flat_map(|(_, v)| v).fold(0.0f32, |m, v| m.max(v.abs()));
+    let (mut worst, mut count) = (0.0f32, 0);
+    for spec in &table.specs {
+        let ours = spec.to_stored(&grads[spec.range()]);
+        match theirs.get(&format!("grad.{}", spec.name)) {
+            None => assert!(ours.iter().all(|g| *g == 0.0), "{} has a gradient", spec.name),
+            Some(theirs) => {
+                let off = error(&ours, theirs, 1e-3 * largest);
+                assert!(off < TOLERANCE, "{}: gradients differ by {off:.1e}", spec.name);
+                (worst, count) = (worst.max(off), count + 1);
+            }
+        }
+    }
+    println!("{count} gradients differ by {worst:.1e} at most");
+    assert!(count > table.specs.len() / 2);
+}
+
+/// Actions of the loaded policy over some steps, and LeRobot's with the same noise.
+fn actions_agree(home: &Path, model: Model, shown: &Shown, text: &str) {
+    let shape = match &model.config {
+        PolicyConfig::SmolVla(c) => [c.chunk_size, c.max_action_dim],
+        _ => unreachable!("a VLA"),
+    };
+    let inference = Inference::new(model, Backend::Cpu, 1);
+    let cameras = shown.pictures.len();
+    let noise: Vec<Stored> = (0..STEPS)
+        .map(|t| {
+            let seen = inference.see(&Observation {
+                pictures: (0..cameras).map(|i| shown.picture(i, t % ROWS)).collect(),
+                state: shown.state(t % ROWS),
+                env: &[],
+            });
+            let mut values = vec![0.0; shape[0] * shape[1]];
+            normals(&mut situation_noise(&[&seen]), &mut values);
+            Stored::floats(t.to_string(), shape.to_vec(), values)
+        })
+        .collect();
+    checkpoint::write_tensors(&home.join("noise.safetensors"), &noise).expect("write");
+    assert!(ask("act", home));
+    let dir = home.join("policy");
+    assert!(load_policy(&dir, PolicyOptions::default()).is_err(), "it acts without instruction");
+    let options = PolicyOptions { instruction: Some(text.to_owned()), ..Default::default() };
+    let mut policy = load_policy(&dir, options).expect("a policy");
+    let spec = policy.spec().clone();
+    let mut actions = Vec::new();
+    for t in 0..STEPS {
+        let mut seen = Observations::default();
+        let names: Vec<String> =
+            (0..cameras).map(|i| format!("observation.images.cam{i}")).collect();
+        let pictures: Vec<_> = (0..cameras).map(|i| shown.picture(i, t % ROWS)).collect();
+        let shapes: Vec<[usize; 4]> = pictures.iter().map(|(_, h, w)| [1, *h, *w, 3]).collect();
+        for ((name, shape), (data, ..)) in names.iter().zip(&shapes).zip(&pictures) {
+            seen.arrays.insert(name.as_str(), ArrayView { shape, data: DataView::U8(data) });
+        }
+        let state = shown.state(t % ROWS);
+        let shape = [1, state.len()];
+        let view = ArrayView { shape: &shape, data: DataView::F32(state) };
+        seen.arrays.insert("observation.state", view);
+        let mut action = vec![0.0; spec.action_dim];
+        policy.act(&seen, &[true], &mut action).expect("an action");
+        actions.extend(action);
+    }
+    agree("actions", &actions, &vectors(&home.join("acted.safetensors"))["action"]);
+}
+
+fn compare(case: &Value) {
+    let home = tempfile::tempdir().expect("temporary folder");
+    let home = home.path();
+    checkpoint::write_json(&home.join("case.json"), case).expect("write");
+    if !ask("make", home) {
+        return;
+    }
+    let shown = Shown::read(home, case);
+    let text = case["instruction"].as_str().expect("a text");
+    let dir = home.join("policy");
+    let small = |dir: &Path, policy: &mut PolicyConfig| match policy {
+        PolicyConfig::Pi0(c) => {
+            c.sizes = Some(pi0_sizes());
+            Ok(())
+        }
+        _ => checkpoint::complete(dir, policy),
+    };
+    let mut model = checkpoint::read_completed(&dir, small).expect("LeRobot's checkpoint");
+    checkpoint::instruct(&dir, &mut model, Some(text)).expect("a tokenizer");
+    let tokens: Vec<usize> = shown.theirs["tokens"].iter().map(|t| *t as usize).collect();
+    assert_eq!(model.instruction.tokens, tokens);
+    chunks_agree(&model, &shown);
+    if shown.theirs.contains_key("loss") {
+        losses_agree(&model, &shown);
+    }
+    // π0's sizes are given from here, so that no small one can be loaded as users load it.
+    if case["type"] == "smolvla" {
+        actions_agree(home, model, &shown, text);
+    }
+}
+
+/// `changes` over small sizes.
+fn smolvla(changes: Value, tied: bool) -> Value {
+    let mut config = json!({
+        "chunk_size": 10, "n_action_steps": 4, "max_state_dim": 8, "max_action_dim": 6,
+        "resize_imgs_with_padding": [64, 64], "num_vlm_layers": 4,
+    });
+    for (key, value) in changes.as_object().expect("settings") {
+        config[key] = value.clone();
+    }
+    json!({
+        "type": "smolvla", "config": config,
+        "vlm": {
+            "text_config": {
+                "hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 5,
+                "num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 8,
+                "rms_norm_eps": 1e-5,
+            },
+            "vision_config": {
+                "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
+                "num_attention_heads": 4, "image_size": 64, "patch_size": 8,
+            },
+            "scale_factor": 2, "tie_word_embeddings": tied,
+        },
+        "cameras": [[48, 64], [100, 30]], "state": 5, "action": 4,
+        "instruction": "pick up the red cube 12",
+    })
+}
+
+#[test]
+fn smolvla_equals_lerobot() {
+    compare(&smolvla(json!({ "empty_cameras": 1 }), false));
+}
+
+#[test]
+fn smolvla_whose_expert_joins_everywhere_equals_lerobot() {
+    // Pictures of another size than the vision tower's, marked; words' embeddings stored once; padding.
+    let changes = json!({
+        "attention_mode": "self_attn", "add_image_special_tokens": true, "num_vlm_layers": 0,
+        "resize_imgs_with_padding": [48, 48], "pad_language_to": "max_length", "prefix_length": 90,
+        "tokenizer_max_length": 12, "num_steps": 4,
+    });
+    compare(&smolvla(changes, true));
+}
+
+#[test]
+fn smolvla_of_half_the_digits_equals_lerobot() {
+    let changes = json!({ "self_attn_every_n_layers": 3, "expert_width_multiplier": 0.5 });
+    let mut case = smolvla(changes, false);
+    case["bf16"] = true.into();
+    compare(&case);
+}
+
+/// What `vla.py` makes of π0.
+fn pi0_sizes() -> Pi0Sizes {
+    let text = LanguageSizes {
+        family: Family::Gemma,
+        dim: 48,
+        ff_dim: 96,
+        heads: 8,
+        kv_heads: 1,
+        head_dim: 8,
+        eps: 1e-6,
+    };
+    Pi0Sizes {
+        vision: VisionSizes {
+            dim: 32,
+            ff_dim: 64,
+            layers: 2,
+            heads: 4,
+            image_size: 56,
+            patch_size: 14,
+        },
+        text,
+        expert: LanguageSizes { dim: 24, ff_dim: 64, ..text },
+        layers: 3,
+        vocabulary: 320,
+    }
+}
+
+fn pi0(old_names: bool) -> Value {
+    json!({
+        "type": "pi0", "old_names": old_names,
+        "config": {
+            "chunk_size": 10, "n_action_steps": 4, "max_state_dim": 8, "max_action_dim": 6,
+            "image_resolution": [56, 56], "empty_cameras": 1, "num_inference_steps": 5,
+        },
+        "cameras": [[48, 64], [100, 30]], "state": 5, "action": 4,
+        "instruction": "pick up the red cube",
+    })
+}
+
+#[test]
+fn pi0_equals_lerobot() {
+    compare(&pi0(false));
+}
+
+#[test]
+fn pi0_of_openpis_names_equals_lerobot() {
+    compare(&pi0(true));
+}
+
+fn published() -> [ParamTable; 2] {
+    let shape = Shape {
+        cameras: vec![("cam0".into(), 512, 512)],
+        state_dim: Some(6),
+        env_dim: None,
+        action_dim: 6,
+    };
+    let smolvla = SmolVlaNet::new(&SmolVlaConfig::default(), &shape).expect("a network");
+    let pi0 = Pi0Net::new(&Pi0Config::default(), &shape).expect("a network");
+    [smolvla.table, pi0.table]
+}
+
+#[test]
+fn the_published_sizes_make_as_many_weights_as_lerobots() {
+    for (table, count) in published().iter().zip([450_046_176, 4_028_019_472]) {
+        let beside: usize = table.beside.iter().map(|b| b.shape.iter().product::<usize>()).sum();
+        assert_eq!(table.len() + beside, count);
+    }
+}
+
+#[test]
+fn names_and_shapes_of_the_published_sizes_are_lerobots() {
+    let home = tempfile::tempdir().expect("temporary folder");
+    if !ask("keys", home.path()) {
+        return;
+    }
+    for (table, kind) in published().iter().zip(["smolvla", "pi0"]) {
+        let file = home.path().join(format!("{kind}.json"));
+        let theirs: BTreeMap<String, Vec<usize>> = checkpoint::read_json(&file).expect("keys");
+        let own = table.specs.iter().map(|s| (s.name.clone(), s.stored_shape()));
+        let ours: BTreeMap<_, _> =
+            own.chain(table.beside.iter().map(|b| (b.name.clone(), b.shape.clone()))).collect();
+        assert_eq!(ours, theirs, "{kind}");
+    }
+}
