@@ -17,10 +17,14 @@ use super::vision::VisionSizes;
 use crate::backend::Backend;
 use crate::checkpoint::{self, Model, Stored};
 use crate::imitation::flow::FlowDraws;
-use crate::imitation::{Demonstration, Inputs, LossShare, Net, Pass, PolicyConfig, Shape};
+use crate::imitation::{
+    ActionRepresentation, Demonstration, Inputs, LossShare, Net, Pass, PolicyConfig, Shape,
+};
 use crate::nn::{ParamTable, Weights};
 use crate::noise::normals;
 use crate::policy::{Inference, Observation, PolicyOptions, load_policy, situation_noise};
+use crate::processor::{CameraInput, Normalizer, Processor, VectorInput};
+use crate::train::TrainConfig;
 
 const PYTHON: &str = "EMBODY_VLA_PYTHON";
 /// Largest difference over largest entry.
@@ -359,6 +363,156 @@ fn pi0_equals_lerobot() {
 #[test]
 fn pi0_of_openpis_names_equals_lerobot() {
     compare(&pi0(true));
+}
+
+/// A policy in `dir` whose language model is named `a/model`, with an instruction's words `pick` and `up`.
+fn write_small(dir: &Path) {
+    let mut config = SmolVlaConfig {
+        chunk_size: 4,
+        n_action_steps: 1,
+        num_steps: 2,
+        num_vlm_layers: 2,
+        resize_imgs_with_padding: [16, 16],
+        vlm_model_name: "a/model".into(),
+        ..Default::default()
+    };
+    config.vlm.vision =
+        VisionSizes { dim: 8, ff_dim: 16, layers: 1, heads: 2, image_size: 16, patch_size: 4 };
+    config.vlm.text = LanguageSizes {
+        dim: 16,
+        ff_dim: 16,
+        heads: 4,
+        kv_heads: 2,
+        head_dim: 4,
+        ..config.vlm.text
+    };
+    let VisionSizes { dim, ff_dim, layers, heads, image_size, patch_size } = config.vlm.vision;
+    let vlm = json!({
+        "text_config": {
+            "hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 4,
+            "num_key_value_heads": 2, "head_dim": 4, "num_hidden_layers": 3, "vocab_size": 5,
+            "rms_norm_eps": 1e-5,
+        },
+        "vision_config": {
+            "hidden_size": dim, "intermediate_size": ff_dim, "num_hidden_layers": layers,
+            "num_attention_heads": heads, "image_size": image_size, "patch_size": patch_size,
+        },
+        "scale_factor": 2, "tie_word_embeddings": true,
+    });
+    (config.vlm.scale_factor, config.vlm.vocabulary, config.vlm.tied) = (2, 5, true);
+    let config = PolicyConfig::SmolVla(config);
+    let processor = Processor {
+        cameras: vec![CameraInput {
+            key: "observation.images.cam0".into(),
+            height: 12,
+            width: 16,
+            crop: None,
+            normalizer: Normalizer::identity(3),
+            letterbox: config.letterbox(),
+        }],
+        state: Some(VectorInput {
+            key: "observation.state".into(),
+            normalizer: Normalizer::identity(3),
+        }),
+        env: None,
+        action: Normalizer::identity(2),
+        lag: None,
+        representation: ActionRepresentation::Absolute,
+    };
+    let net = Net::new(&config, &checkpoint::net_shape(&processor)).expect("a network");
+    let model = Model {
+        weights: net.table().initial(1),
+        config,
+        net,
+        processor,
+        fps: 10.0,
+        action_names: Vec::new(),
+        trained_on: Vec::new(),
+        carried: Default::default(),
+        instruction: Default::default(),
+    };
+    checkpoint::write_model(dir, &model).expect("write");
+    checkpoint::write_json(&dir.join("vlm_config.json"), &vlm).expect("write");
+    write_words(dir, 1);
+}
+
+fn write_words(dir: &Path, up: usize) {
+    let words = json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [],
+        "normalizer": null, "pre_tokenizer": { "type": "Whitespace" }, "post_processor": null,
+        "decoder": null,
+        "model": {
+            "type": "WordLevel", "vocab": { "pick": 0, "up": up, "[UNK]": 2 }, "unk_token": "[UNK]",
+        },
+    });
+    checkpoint::write_json(&dir.join("tokenizer.json"), &words).expect("write");
+}
+
+/// The first action of the policy in `dir`, told `text`, for a picture of another size than recorded.
+fn first_action(dir: &Path, text: Option<&str>) -> Result<Vec<f32>, String> {
+    let options = PolicyOptions { instruction: text.map(str::to_owned), ..Default::default() };
+    let mut policy = load_policy(dir, options).map_err(|e| e.to_string())?;
+    let picture: Vec<u8> = (0..9 * 20 * 3).map(|i| (i % 251) as u8).collect();
+    let mut seen = Observations::default();
+    let (picture, state) = (DataView::U8(&picture), DataView::F32(&[0.5, -0.5, 1.0]));
+    let shape = &[1, 9, 20, 3];
+    seen.arrays.insert("observation.images.cam0", ArrayView { shape, data: picture });
+    seen.arrays.insert("observation.state", ArrayView { shape: &[1, 3], data: state });
+    let mut action = vec![0.0; 2];
+    policy.act(&seen, &[true], &mut action).map_err(|e| e.to_string())?;
+    Ok(action)
+}
+
+#[test]
+fn a_policy_acts_by_its_instruction_and_not_without() {
+    let home = tempfile::tempdir().expect("temporary folder");
+    let dir = home.path();
+    write_small(dir);
+    let pick = first_action(dir, Some("pick")).expect("an action");
+    assert_eq!(first_action(dir, Some("pick")).expect("an action"), pick);
+    assert_ne!(first_action(dir, Some("pick up")).expect("an action"), pick);
+    assert!(pick.iter().all(|v| v.is_finite() && *v != 0.0), "{pick:?}");
+    let refused = |text, what: &str| {
+        let error = first_action(dir, text).expect_err("a refusal");
+        assert!(error.contains(what), "{error}");
+    };
+    refused(None, "acts by an instruction");
+    write_words(dir, 5);
+    refused(Some("pick up"), "gives the number 5, the policy knows 5");
+    std::fs::remove_file(dir.join("tokenizer.json")).expect("remove");
+    refused(Some("pick"), "tokenizer is not there");
+}
+
+#[test]
+fn what_smolvla_can_not_do_is_said() {
+    let home = tempfile::tempdir().expect("temporary folder");
+    let dir = home.path();
+    write_small(dir);
+    let refused = |what: &str| {
+        let error = first_action(dir, Some("pick")).expect_err("a refusal");
+        assert!(error.contains(what), "{error}");
+    };
+    let path = dir.join("config.json");
+    let good: Value = checkpoint::read_json(&path).expect("settings");
+    for (key, value, what) in [
+        ("adapt_to_pi_aloha", json!(true), "`adapt_to_pi_aloha` is true"),
+        ("rtc_config", json!({ "enabled": true }), "`rtc_config` is"),
+        ("num_expert_layers", json!(1), "num_expert_layers"),
+        ("resize_imgs_with_padding", json!([16, 24]), "it must be square"),
+        ("attention", json!("none"), "config.json is not what was expected"),
+    ] {
+        let mut bad = good.clone();
+        bad[key] = value;
+        checkpoint::write_json(&path, &bad).expect("write");
+        refused(what);
+    }
+    checkpoint::write_json(&path, &good).expect("write");
+    first_action(dir, Some("pick")).expect("an action");
+    std::fs::remove_file(dir.join("vlm_config.json")).expect("remove");
+    refused("the sizes of `a/model`");
+    let policy = PolicyConfig::SmolVla(SmolVlaConfig::default());
+    let error = TrainConfig { policy, ..Default::default() }.check().expect_err("a refusal");
+    assert!(error.to_string().contains("LeRobot trains them"), "{error}");
 }
 
 fn published() -> [ParamTable; 2] {
