@@ -27,7 +27,6 @@ pub(crate) use language::{Language, instruct};
 use processors::{EMBEDDED, NormMap, norm_map, read_processor, write_processors};
 pub(crate) use processors::{check_crop, check_representation};
 use settings::Settings;
-#[cfg(test)]
 pub(crate) use settings::complete;
 pub(crate) use tensors::{Stored, read_all_vectors, read_tensors, read_vectors, write_tensors};
 use tensors::{check_tensor, count, f32_values, parse};
@@ -144,7 +143,7 @@ pub(crate) fn policy_type(dir: &Path) -> Result<String> {
 
 /// Reads a policy's folder.
 pub(crate) fn read_model(dir: &Path) -> Result<Model> {
-    read_completed(dir, settings::complete)
+    read_completed(dir, complete)
 }
 
 /// The same, where `complete` adds to the settings what `config.json` only names.

@@ -104,7 +104,7 @@ impl Shown {
     /// Some rows as the network takes them.
     fn inputs(&self, model: &Model, rows: std::ops::Range<usize>) -> Inputs {
         let p = &model.processor;
-        let camera = |(i, camera): (usize, &crate::processor::CameraInput)| {
+        let camera = |(i, camera): (usize, &CameraInput)| {
             let letterbox = camera.letterbox.expect("a VLA's");
             let see = |row| {
                 let (data, h, w) = self.picture(i, row);
