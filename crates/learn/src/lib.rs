@@ -15,6 +15,7 @@ mod events;
 mod imitation;
 mod nn;
 mod noise;
+mod onnx;
 mod open_loop;
 mod ops;
 mod optim;
@@ -40,6 +41,7 @@ pub use imitation::flow::FlowConfig;
 pub use imitation::transformer::FeedForwardActivation;
 pub use imitation::vision::StemLayer;
 pub use imitation::{ActionRepresentation, PolicyConfig};
+pub use onnx::{OnnxSummary, export_onnx};
 pub use open_loop::{
     JointError, MeanInterval, OpenLoopOptions, OpenLoopResult, PredictedChunk, Trajectory,
     open_loop, open_loop_windows,
@@ -56,7 +58,7 @@ pub use rl::{
 pub use serve::serve;
 pub use statistics::{Z95, anytime_interval, mcnemar_exact, wilson};
 pub use train::{
-    AugmentConfig, Bench, BenchShape, METRICS_FILE, MetricsRow, POLICY_DIR, Preset, Start,
-    StartStatistics, TrainConfig, TrainOutcome, preset, presets, read_metrics, required_windows,
-    train,
+    AugmentConfig, Bench, BenchShape, METRICS_FILE, MetricsRow, POLICIES_DIR, POLICY_DIR, Preset,
+    Start, StartStatistics, TrainConfig, TrainOutcome, preset, presets, read_metrics,
+    required_windows, train,
 };

@@ -9,6 +9,7 @@ pub(crate) mod act;
 pub(crate) mod diffusion;
 pub(crate) mod flow;
 mod net;
+pub(crate) mod part;
 #[cfg(test)]
 mod tests;
 mod tokens;

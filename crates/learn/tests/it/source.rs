@@ -25,6 +25,8 @@ pub struct Drawn {
     stats: StatsMap,
     /// Frame whose action is not a number.
     pub broken: Option<FrameRef>,
+    /// Whether vectors have their dimensions the other way round.
+    turned: bool,
 }
 
 impl Drawn {
@@ -56,7 +58,18 @@ impl Drawn {
                 ("action".to_owned(), stats),
             ]),
             broken: None,
+            turned: false,
         }
+    }
+
+    /// Calls the dimensions of its vectors `across` and `down`, or `down` and `depth`: the second robot
+    /// moves in depth as the first does across.
+    pub fn robot(mut self, second: bool) -> Self {
+        let names = if second { ["down", "depth"] } else { ["across", "down"] };
+        for key in [STATE, "action"] {
+            self.features[key] = FeatureSpec::new(DType::Float32, &[2], &names);
+        }
+        Self { turned: second, ..self }
     }
 
     pub fn goal(&self, episode: usize) -> [f32; 2] {
@@ -70,7 +83,8 @@ impl Drawn {
         if self.broken == Some(FrameRef { dataset: 0, episode, frame: frame.max(0) as usize }) {
             return [f32::NAN; 2];
         }
-        self.goal(episode).map(|g| g * done)
+        let [across, down] = self.goal(episode).map(|g| g * done);
+        if self.turned { [down, across] } else { [across, down] }
     }
 }
 

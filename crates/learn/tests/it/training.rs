@@ -2,7 +2,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use embody_core::{CancelToken, FrameRef, NoProgress, Progress, ProgressEvent, Task};
+use embody_core::{
+    CancelToken, Embodiments, FrameRef, Mixture, MixtureStats, NoProgress, Portion, Progress,
+    ProgressEvent, Task,
+};
 use embody_learn::{
     ActionRepresentation, OpenLoopOptions, PolicyConfig, Start, StartStatistics, TrainConfig,
     TrainOutcome, describe, open_loop, read_metrics, train,
@@ -196,7 +199,7 @@ fn a_policy_learns_on_from_where_it_was() {
     let cfg = TrainConfig { lr: 3e-3, ..small(200) };
     let first = run(&cfg, &home.path().join("first")).unwrap();
     for statistics in [StartStatistics::Data, StartStatistics::Policy] {
-        let start = Start::read(&first.model_dir, statistics).unwrap();
+        let start = Start::read(&first.policies[0], statistics).unwrap();
         assert_eq!(*start.policy(), cfg.policy);
         assert_eq!(start.inputs(), ["observation.state", "observation.images.front"]);
         // The data are the same, so are their statistics: nothing is lost where nothing is learned.
@@ -207,13 +210,13 @@ fn a_policy_learns_on_from_where_it_was() {
         assert!((before - after).abs() < 1e-4, "{statistics:?}: {before} before, {after} after");
         // The same command finds it done; another start is another run.
         assert_eq!(go_on(&still, &start, &out).unwrap().resumed_from, Some(1));
-        let other = Start::read(&second.model_dir, statistics).unwrap();
+        let other = Start::read(&second.policies[0], statistics).unwrap();
         assert_eq!(go_on(&still, &other, &out).unwrap().resumed_from, None);
     }
     let mut wider = small(1);
     let PolicyConfig::ActSmall(act) = &mut wider.policy else { panic!("the small one") };
     act.ff_dim *= 2;
-    let start = Start::read(&first.model_dir, StartStatistics::Data).unwrap();
+    let start = Start::read(&first.policies[0], StartStatistics::Data).unwrap();
     let error = go_on(&wider, &start, &home.path().join("wider")).unwrap_err();
     assert!(error.message().contains("linear1.weight"), "{error}");
     assert!(error.hint().is_some());
@@ -240,13 +243,70 @@ fn it_learns_to_see() {
         let task = Task { progress: &NoProgress, cancel: &cancel };
         let outcome = train(&source, Some(&held_out), &cfg, None, &out, task).unwrap();
         let options = OpenLoopOptions { horizon_secs: 0.4, ..Default::default() };
-        let judged = open_loop(&outcome.model_dir, &held_out, &options, task).unwrap();
+        let judged = open_loop(&outcome.policies[0], &held_out, &options, task).unwrap();
         assert_eq!(judged.horizon_step, 4);
         assert_eq!(judged.episodes, 10);
         assert!(judged.policy_raw < 0.1, "{representation:?}: {}", judged.policy_raw);
         assert!(judged.policy.mean < 0.5 * judged.hold_last.mean);
         assert!(judged.difference.interval.1 < 0.0);
         assert_eq!(judged.trajectories.len(), 2);
-        assert_eq!(describe(&outcome.model_dir).unwrap().parameters, outcome.parameters);
+        assert_eq!(describe(&outcome.policies[0]).unwrap().parameters, outcome.parameters);
     }
+}
+
+/// An arm that moves across and down, and a crane that moves down and in depth in the same way.
+fn arm_and_crane([arm, crane]: &[Drawn; 2]) -> embody_core::Result<Mixture<'_>> {
+    let portion = |name: &str, source| Portion { name: name.to_owned(), source, weight: 1.0 };
+    let portions = vec![portion("arm", arm as _), portion("crane", crane as _)];
+    Mixture::new(portions, MixtureStats::PerDataset, Embodiments::Padded)
+}
+
+/// One training for both.
+fn two_robots(cfg: &TrainConfig, out: &Path, task: Task<'_>) -> embody_core::Result<TrainOutcome> {
+    let sources =
+        |seed, episodes| [false, true].map(|second| Drawn::new(seed, episodes, cfg).robot(second));
+    let (learned, held_out) = (sources(1, 60), sources(2, 6));
+    let (learned, held_out) = (arm_and_crane(&learned)?, arm_and_crane(&held_out)?);
+    train(&learned, Some(&held_out), cfg, None, out, task)
+}
+
+fn policies(out: &Path) -> Vec<Vec<u8>> {
+    let file = |name: &str| fs::read(out.join("policies").join(name).join("model.safetensors"));
+    ["arm", "crane"].map(|name| file(name).unwrap()).to_vec()
+}
+
+/// Two robots share one network and each gets a policy of its own, which does what it saw its robot
+/// do; threads and an interruption change no bit.
+#[test]
+fn robots_that_differ_learn_together() {
+    let home = tempfile::tempdir().unwrap();
+    let cancel = CancelToken::default();
+    let task = Task { progress: &NoProgress, cancel: &cancel };
+    let cfg = TrainConfig { lr: 3e-3, ..small(300) };
+    let whole = home.path().join("whole");
+    let outcome = two_robots(&cfg, &whole, task).unwrap();
+    assert_eq!(outcome.policies.len(), 2);
+    assert!(!whole.join("policy").exists());
+    for (policy, second) in outcome.policies.iter().zip([false, true]) {
+        let unseen = Drawn::new(3, 10, &cfg).robot(second);
+        let options = OpenLoopOptions { horizon_secs: 0.4, ..Default::default() };
+        let judged = open_loop(policy, &unseen, &options, task).unwrap();
+        assert!(judged.policy_raw < 0.1, "{}: {}", policy.display(), judged.policy_raw);
+        assert!(judged.difference.interval.1 < 0.0);
+        // Its own network: less than what both have.
+        assert!(describe(policy).unwrap().parameters < outcome.parameters);
+    }
+
+    let short = TrainConfig { checkpoint_every: 7, ..small(20) };
+    let once = home.path().join("once");
+    two_robots(&TrainConfig { threads: 1, ..short.clone() }, &once, task).unwrap();
+    let twice = home.path().join("twice");
+    let stop = StopAt(10, CancelToken::default());
+    let short = TrainConfig { threads: 2, ..short };
+    let stopped = two_robots(&short, &twice, Task { progress: &stop, cancel: &stop.1 });
+    assert!(stopped.unwrap_err().is_cancelled());
+    let outcome = two_robots(&short, &twice, task).unwrap();
+    assert!(outcome.resumed_from.is_some());
+    assert!(policies(&once) == policies(&twice), "another result");
+    assert_eq!(two_robots(&short, &twice, task).unwrap().elapsed_s, 0.0);
 }
