@@ -39,6 +39,7 @@ pub use imitation::diffusion::{BetaSchedule, DiffusionConfig, NoiseScheduler, Pr
 pub use imitation::flow::FlowConfig;
 pub use imitation::transformer::FeedForwardActivation;
 pub use imitation::vision::StemLayer;
+pub use imitation::vqbet::VqBetConfig;
 pub use imitation::{ActionRepresentation, PolicyConfig};
 pub use open_loop::{
     JointError, MeanInterval, OpenLoopOptions, OpenLoopResult, PredictedChunk, Trajectory,

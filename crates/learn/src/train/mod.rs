@@ -7,6 +7,7 @@
 mod batch;
 mod bench;
 mod config;
+mod phase;
 mod preset;
 mod start;
 mod state;
@@ -29,17 +30,18 @@ pub use preset::{Preset, preset, presets};
 pub use start::{Start, StartStatistics};
 
 use crate::checkpoint::{self, ACTION, ENVIRONMENT, Model};
-use crate::error::{Error, name_frames};
+use crate::error::{Error, check, name_frames};
 use crate::events::Events;
 use crate::imitation::{ActionRepresentation, Dropout, Net, Pass, Steps};
 use crate::nn::Weights;
 use crate::noise;
-use crate::optim::{self, OptimState, StepSettings};
+use crate::optim::{self, OptimState};
 use crate::processor::{
     CameraInput, IMAGE_MEAN, IMAGE_STD, NormMode, Normalizer, PixelTable, Processor, VectorInput,
 };
 use crate::workers::Workers;
 use batch::Augment;
+use phase::Phases;
 pub(crate) use state::Lines;
 use state::{Best, Saved, Window};
 
@@ -208,6 +210,7 @@ struct Run<'a> {
     source: &'a dyn BatchSource,
     cfg: &'a TrainConfig,
     net: Net,
+    phases: Phases,
     steps: Steps,
     processor: Processor,
     action_names: Vec<String>,
@@ -218,6 +221,14 @@ struct Run<'a> {
     workers: Workers,
     pixels: Vec<PixelTable>,
     device: Device,
+}
+
+/// A shard's part of the batch's loss, its gradients, and what it adds to running averages.
+#[derive(Default)]
+struct ShardOutcome {
+    loss: f64,
+    grads: Vec<f32>,
+    tally: Vec<f32>,
 }
 
 struct End {
@@ -308,6 +319,10 @@ impl<'a> Run<'a> {
             start.lend_statistics(&mut processor);
         }
         let net = Net::new(&cfg.policy, &checkpoint::net_shape(&processor))?;
+        let begins = start.map_or(0, |start| start.model.net.phase(&start.model.weights));
+        let phases = Phases::new(cfg, begins);
+        let rule = format!("the first {} teach the policy its codes", phases.first_steps());
+        check("steps", cfg.steps, cfg.steps > phases.first_steps(), &rule)?;
         let workers = cfg.backend.workers(cfg.threads)?;
         let hash = run_hash(source, cfg, &processor, start);
         let versions = source.versions()?;
@@ -317,6 +332,7 @@ impl<'a> Run<'a> {
             source,
             cfg,
             net,
+            phases,
             steps,
             processor,
             action_names,
@@ -409,14 +425,17 @@ impl<'a> Run<'a> {
                 let done = saved.step;
                 let mut at_end = done == cfg.steps;
                 saved.elapsed_s = before + started.elapsed().as_secs_f64();
-                if done.is_multiple_of(cfg.log_every) || at_end {
+                let turns = self.phases.turns(done);
+                if done.is_multiple_of(cfg.log_every) || at_end || turns {
                     let judge =
                         at_end || (cfg.eval_every > 0 && done.is_multiple_of(cfg.eval_every));
                     let held_out_loss = match held_out.filter(|h| judge && !h.is_empty()) {
                         Some(source) => Some(self.held_out_loss(source, &saved.optim.ema)?),
                         None => None,
                     };
-                    if let Some(loss) = held_out_loss.filter(|_| cfg.patience > 0) {
+                    // Losses of two phases are of different things.
+                    let judges = cfg.patience > 0 && done >= self.phases.first_steps();
+                    if let Some(loss) = held_out_loss.filter(|_| judges) {
                         at_end |= saved.judge(loss, cfg.patience * cfg.eval_every);
                     }
                     let (loss, grad_norm) = saved.window.means();
@@ -513,16 +532,14 @@ impl<'a> Run<'a> {
         let parts = self
             .workers
             .map(&shards, |range| self.shard(batch, &targets, range.clone(), &base, augment));
-        let mut loss = 0.0;
-        let mut grads: Vec<f32> = Vec::new();
+        let mut parts = parts.into_iter();
+        let first = parts.next().transpose()?;
+        let ShardOutcome { mut loss, mut grads, mut tally } = first.unwrap_or_default();
         for part in parts {
-            let (part_loss, part_grads) = part?;
-            loss += part_loss;
-            if grads.is_empty() {
-                grads = part_grads;
-            } else {
-                grads.iter_mut().zip(&part_grads).for_each(|(g, p)| *g += p);
-            }
+            let part = part?;
+            loss += part.loss;
+            grads.iter_mut().zip(&part.grads).for_each(|(g, p)| *g += p);
+            tally.iter_mut().zip(&part.tally).for_each(|(t, p)| *t += p);
         }
         let norm = optim::norm(&grads);
         if !loss.is_finite() || !norm.is_finite() {
@@ -532,20 +549,17 @@ impl<'a> Run<'a> {
             let frames = name_frames(&batch.frames);
             return Err(Error::Diverged { loss, step, frames, checkpoint }.into());
         }
-        let lr = optim::learning_rate(cfg.lr, cfg.warmup, cfg.steps, cfg.final_lr, step);
-        let settings = StepSettings {
-            step,
-            lr: lr as f32,
-            beta1: cfg.beta1 as f32,
-            weight_decay: cfg.weight_decay as f32,
-            ema_decay: cfg.ema as f32,
-            scale: (cfg.grad_clip / norm.max(cfg.grad_clip)) as f32,
-        };
+        let phase = self.net.phase(&optim.weights);
+        let settings = self.phases.settings(cfg, phase, step, norm);
         optim.step(self.net.table(), &grads, settings, self.workers.len());
-        Ok((loss, norm, lr))
+        if !tally.is_empty() {
+            self.net.settle(&tally, self.phases.turns(step + 1), &mut optim.weights);
+            optim.ema.clone_from(&optim.weights);
+        }
+        Ok((loss, norm, settings.lr))
     }
 
-    /// The shard's part of the batch's loss, and its gradients.
+    /// What the shard says of the weights.
     fn shard(
         &self,
         batch: &Batch,
@@ -553,7 +567,7 @@ impl<'a> Run<'a> {
         range: std::ops::Range<usize>,
         base: &Weights,
         augment: Augment,
-    ) -> Result<(f64, Vec<f32>), Error> {
+    ) -> Result<ShardOutcome, Error> {
         let augment_step = augment.step;
         let augment = Some(augment).filter(|a| !a.is_none());
         let inputs = inputs(
@@ -571,9 +585,11 @@ impl<'a> Run<'a> {
         let dropout = Dropout::new(self.cfg.policy.dropout() as f32, seed);
         let pass = Pass { w: &weights, dropout: Some(&dropout), device: &self.device };
         let mut rng = noise::stream(self.cfg.seed, "train/noise", stream);
-        let loss = self.net.loss(pass, &inputs, &targets.wanted(range), &mut rng);
-        let grads = loss.backward();
-        Ok((value(loss), weights.gradients(self.net.table(), &grads)))
+        let wanted = targets.wanted(range);
+        let loss = self.net.loss(pass, &inputs, &wanted, &mut rng);
+        let grads = weights.gradients(self.net.table(), &loss.backward());
+        let tally = self.net.tally(Pass { w: base, dropout: None, ..pass }, &wanted);
+        Ok(ShardOutcome { loss: value(loss), grads, tally })
     }
 
     /// Mean loss on evenly spaced held-out frames, without changes to the pictures; what is random
