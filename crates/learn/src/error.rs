@@ -117,8 +117,8 @@ impl Hint for Error {
                 "the file is damaged or of another program; copy it again".into()
             }
             Self::PolicyType { .. } => {
-                "this version reads `act`, `act-small`, `diffusion`, `diffusion-small`, `flow` and \
-                 `mlp-gaussian`"
+                "this version reads `act`, `act-small`, `diffusion`, `diffusion-small`, `flow`, \
+                 `vqbet`, `vqbet-small` and `mlp-gaussian`"
                     .into()
             }
             Self::NotFinite { .. } => {

@@ -40,6 +40,7 @@ pub use imitation::diffusion::{BetaSchedule, DiffusionConfig, NoiseScheduler, Pr
 pub use imitation::flow::FlowConfig;
 pub use imitation::transformer::FeedForwardActivation;
 pub use imitation::vision::StemLayer;
+pub use imitation::vqbet::VqBetConfig;
 pub use imitation::{ActionRepresentation, PolicyConfig};
 pub use onnx::{OnnxSummary, export_onnx};
 pub use open_loop::{

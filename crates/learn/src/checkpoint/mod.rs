@@ -2,8 +2,8 @@
 //! in `policy_preprocessor.json` / `policy_postprocessor.json` with their safetensors.
 //!
 //! LeRobot loads with `strict=False`; we refuse a missing, unexpected or misshapen tensor by name.
-//! Types `act` and `diffusion` are LeRobot's to the letter and load there; `act-small`,
-//! `diffusion-small` and `flow` are our own. What LeRobot has no place for, the recording's rate and
+//! Types `act`, `diffusion` and `vqbet` are LeRobot's to the letter and load there; `act-small`,
+//! `diffusion-small`, `vqbet-small` and `flow` are our own. What LeRobot has no place for, the recording's rate and
 //! the joints' names, stands in `embody.json`.
 
 mod processors;
@@ -25,8 +25,8 @@ use crate::processor::Processor;
 use processors::{EMBEDDED, NormMap, norm_map, read_processor, write_processors};
 pub(crate) use processors::{check_crop, check_representation};
 use settings::Settings;
+use tensors::{Numbers, count, f32_values, flag, indices, parse};
 pub(crate) use tensors::{Stored, read_all_vectors, read_tensors, read_vectors, write_tensors};
-use tensors::{count, f32_values, parse};
 
 pub(crate) const ACTION: &str = "action";
 /// A vector that describes the robot's surroundings.
@@ -100,7 +100,11 @@ pub(crate) fn write_model(dir: &Path, model: &Model) -> Result<()> {
         name: spec.name.clone(),
         shape: spec.stored_shape(),
         values: spec.to_stored(&model.weights[spec.range()]),
-        integer: spec.layout == Layout::Count,
+        numbers: match spec.layout {
+            Layout::Count | Layout::Indices => Numbers::I64,
+            Layout::Flag => Numbers::Bool,
+            _ => Numbers::F32,
+        },
     };
     let tensors: Vec<_> = model.net.table().specs.iter().map(stored).collect();
     write_tensors(&dir.join(MODEL), &tensors)?;
@@ -191,6 +195,10 @@ fn read_weights(
         let view = tensors.tensor(&spec.name).map_err(|_| missing())?;
         let stored = match spec.layout {
             Layout::Count => vec![count(path, &spec.name, &view)?],
+            Layout::Flag => vec![flag(path, &spec.name, &view)?],
+            Layout::Indices => {
+                indices(path, &spec.name, &view, &spec.stored_shape(), &spec.windows())?
+            }
             _ => f32_values(path, &spec.name, &view, &spec.stored_shape())?,
         };
         spec.read_stored(&stored, &mut weights[spec.range()]);

@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::imitation::PolicyConfig;
 use crate::imitation::act::ActConfig;
 use crate::imitation::diffusion::DiffusionConfig;
+use crate::imitation::vqbet::VqBetConfig;
 
 pub(crate) type Settings = serde_json::Map<String, Value>;
 
@@ -87,6 +88,19 @@ const DIFFUSION: Dialect = Dialect {
     )],
 };
 
+const VQBET: Dialect = Dialect {
+    own: &[
+        "stem",
+        "keypoints",
+        "keypoint_layer",
+        "action_representation",
+        "observe_last_action",
+        "temporal_ensemble_coeff",
+    ],
+    carried: &["optimizer_betas", "optimizer_eps", "scheduler_warmup_steps"],
+    fixed: &[],
+};
+
 /// The settings of `policy` as `config.json` has them; `carried` were read with it.
 pub(crate) fn written(policy: &PolicyConfig, carried: &Settings) -> Result<Settings, Error> {
     match policy {
@@ -103,6 +117,8 @@ pub(crate) fn written(policy: &PolicyConfig, carried: &Settings) -> Result<Setti
             Ok(settings)
         }
         PolicyConfig::Diffusion(c) => Ok(in_dialect(&DIFFUSION, object(c)?, carried)),
+        PolicyConfig::VqBetSmall(c) => object(c),
+        PolicyConfig::VqBet(c) => Ok(in_dialect(&VQBET, object(c)?, carried)),
     }
 }
 
@@ -113,7 +129,7 @@ pub(crate) fn read(
     kind: &str,
     mut given: Settings,
 ) -> Result<Option<(PolicyConfig, Settings)>, Error> {
-    if kind != "diffusion" && kind != "diffusion-small" {
+    if !["diffusion", "diffusion-small", "vqbet", "vqbet-small"].contains(&kind) {
         let steps = given.shift_remove("n_obs_steps");
         if steps != Some(1.into()) {
             return Err(damaged(path, &format!("a policy of type `{kind}` has n_obs_steps 1")));
@@ -131,6 +147,11 @@ pub(crate) fn read(
         "diffusion" => {
             let (all, carried) = lerobots(path, &DIFFUSION, &DiffusionConfig::lerobot(), given)?;
             Ok(Some((PolicyConfig::Diffusion(parse(path, all)?), carried)))
+        }
+        "vqbet-small" => own(PolicyConfig::VqBetSmall(parse(path, given)?)),
+        "vqbet" => {
+            let (all, carried) = lerobots(path, &VQBET, &VqBetConfig::lerobot(), given)?;
+            Ok(Some((PolicyConfig::VqBet(parse(path, all)?), carried)))
         }
         _ => Ok(None),
     }

@@ -15,6 +15,7 @@ mod tests;
 mod tokens;
 pub(crate) mod transformer;
 pub(crate) mod vision;
+pub(crate) mod vqbet;
 
 use std::cell::RefCell;
 
@@ -27,7 +28,7 @@ use crate::nn::Weights;
 use crate::ops::Dropped;
 
 pub use net::PolicyConfig;
-pub(crate) use net::{Net, Steps};
+pub(crate) use net::{FirstPhase, Net, Steps};
 
 /// What the predicted actions are relative to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

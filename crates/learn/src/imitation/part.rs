@@ -47,6 +47,9 @@ pub(crate) fn spots(
             PolicyConfig::DiffusionSmall(c) | PolicyConfig::Diffusion(c) => {
                 of_diffusion(spec, c, &all, at)
             }
+            PolicyConfig::VqBetSmall(_) | PolicyConfig::VqBet(_) => {
+                Origin { name: String::new(), rows: None, cols: None }
+            }
         };
         let from = whole.table().specs.iter().find(|s| s.name == origin.name);
         let before = spots.len();
@@ -255,6 +258,7 @@ mod tests {
                 }
                 Net::Diffusion(net) => net.predict(pass, &inputs, draw),
                 Net::Flow(net) => net.predict(pass, &inputs, draw),
+                Net::VqBet(_) => unreachable!("of one robot"),
             }
         };
         let ours = said(&own, &part, false, cameras[1]);

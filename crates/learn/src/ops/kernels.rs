@@ -301,15 +301,21 @@ pub enum KeyMask {
     All,
     /// Those that are true, `[batch, keys]`; at least one of each sequence.
     Only(Arc<[bool]>),
+    /// Those up to the query's own place, of sequences that look at themselves.
+    Causal,
 }
 
 impl KeyMask {
-    /// Puts the scores of keys that may not be seen beyond reach.
-    fn apply(&self, scores: &mut [f32], b: usize) {
-        if let Self::Only(kept) = self {
-            let kept = &kept[b * scores.len()..(b + 1) * scores.len()];
-            let hidden = scores.iter_mut().zip(kept).filter(|(_, kept)| !**kept);
-            hidden.for_each(|(score, _)| *score = f32::MIN);
+    /// Puts the scores of keys that `query` of sequence `b` may not see beyond reach.
+    fn apply(&self, scores: &mut [f32], b: usize, query: usize) {
+        match self {
+            Self::All => {}
+            Self::Only(kept) => {
+                let kept = &kept[b * scores.len()..(b + 1) * scores.len()];
+                let hidden = scores.iter_mut().zip(kept).filter(|(_, kept)| !**kept);
+                hidden.for_each(|(score, _)| *score = f32::MIN);
+            }
+            Self::Causal => scores[query + 1..].fill(f32::MIN),
         }
     }
 }
@@ -338,8 +344,9 @@ pub fn attention(
             let (qm, km, vm) = head_views(q, kv, g, b, h);
             let size = (g.queries, head, g.keys);
             matmul(size, &mut weights, at, g.keys, qm, km.t(), scale, 0.0);
-            for row in weights[at..at + g.queries * g.keys].chunks_exact_mut(g.keys) {
-                mask.apply(row, b);
+            let rows = weights[at..at + g.queries * g.keys].chunks_exact_mut(g.keys);
+            for (query, row) in rows.enumerate() {
+                mask.apply(row, b, query);
                 softmax(row);
             }
             let p = with_dropped(&weights, dropped, at, g, &mut kept);

@@ -7,6 +7,7 @@
 mod batch;
 mod bench;
 mod config;
+mod phase;
 mod preset;
 mod robot;
 mod start;
@@ -32,14 +33,15 @@ pub use preset::{Preset, preset, presets};
 pub use start::{Start, StartStatistics};
 
 use crate::checkpoint::{self, Model};
-use crate::error::{Error, name_frames};
+use crate::error::{Error, check, name_frames};
 use crate::events::Events;
 use crate::imitation::{Dropout, LossShare, Net, Pass};
 use crate::nn::Weights;
 use crate::noise;
-use crate::optim::{self, OptimState, StepSettings};
+use crate::optim::{self, OptimState};
 use crate::workers::Workers;
 use batch::Augment;
+use phase::Phases;
 use robot::{Part, Robot, parts, robots};
 pub(crate) use state::Lines;
 use state::{Best, Saved, Window};
@@ -215,12 +217,21 @@ struct Run<'a> {
     /// For all robots.
     net: Net,
     robots: Vec<Robot>,
+    phases: Phases,
     versions: Vec<ContentHash>,
     /// Settings of LeRobot's that only its programs read, of the policy that training began with.
     carried: serde_json::Map<String, serde_json::Value>,
     hash: ContentHash,
     workers: Workers,
     device: Device,
+}
+
+/// A shard's part of the batch's loss, its gradients, and what it adds to running averages.
+#[derive(Default)]
+struct ShardOutcome {
+    loss: f64,
+    grads: Vec<f32>,
+    tally: Vec<f32>,
 }
 
 struct End {
@@ -250,6 +261,10 @@ impl<'a> Run<'a> {
     ) -> Result<Self> {
         cfg.validate()?;
         let (net, robots) = robots(source, cfg, start)?;
+        let begins = start.map_or(0, |start| start.model.net.phase(&start.model.weights));
+        let phases = Phases::new(cfg, begins);
+        let rule = format!("the first {} teach the policy its codes", phases.first_steps());
+        check("steps", cfg.steps, cfg.steps > phases.first_steps(), &rule)?;
         let workers = cfg.backend.workers(cfg.threads)?;
         let hash = run_hash(source, cfg, &robots, start);
         let versions = source.versions()?;
@@ -259,6 +274,7 @@ impl<'a> Run<'a> {
             cfg,
             net,
             robots,
+            phases,
             versions,
             carried: start.map(|start| start.model.carried.clone()).unwrap_or_default(),
             hash,
@@ -352,14 +368,17 @@ impl<'a> Run<'a> {
                 let done = saved.step;
                 let mut at_end = done == cfg.steps;
                 saved.elapsed_s = before + started.elapsed().as_secs_f64();
-                if done.is_multiple_of(cfg.log_every) || at_end {
+                let turns = self.phases.turns(done);
+                if done.is_multiple_of(cfg.log_every) || at_end || turns {
                     let judge =
                         at_end || (cfg.eval_every > 0 && done.is_multiple_of(cfg.eval_every));
                     let held_out_loss = match held_out.filter(|h| judge && !h.is_empty()) {
                         Some(source) => Some(self.held_out_loss(source, &saved.optim.ema)?),
                         None => None,
                     };
-                    if let Some(loss) = held_out_loss.filter(|_| cfg.patience > 0) {
+                    // Losses of two phases are of different things.
+                    let judges = cfg.patience > 0 && done >= self.phases.first_steps();
+                    if let Some(loss) = held_out_loss.filter(|_| judges) {
                         at_end |= saved.judge(loss, cfg.patience * cfg.eval_every);
                     }
                     let (loss, grad_norm) = saved.window.means();
@@ -463,11 +482,13 @@ impl<'a> Run<'a> {
             self.shard(&parts[*i], range.clone(), &bases[*i], step, share)
         });
         let mut loss = 0.0;
-        let mut grads: Vec<f32> = Vec::new();
+        let (mut grads, mut tally): (Vec<f32>, Vec<f32>) = Default::default();
         for ((i, _), done) in shards.iter().zip(done) {
-            let (part_loss, part_grads) = done?;
-            loss += part_loss;
-            parts[*i].robot.add(part_grads, &mut grads, self.net.table().len());
+            let done = done?;
+            loss += done.loss;
+            parts[*i].robot.add(done.grads, &mut grads, self.net.table().len());
+            tally.resize(done.tally.len(), 0.0);
+            tally.iter_mut().zip(&done.tally).for_each(|(t, d)| *t += d);
         }
         let norm = optim::norm(&grads);
         if !loss.is_finite() || !norm.is_finite() {
@@ -477,20 +498,17 @@ impl<'a> Run<'a> {
             let frames = name_frames(&batch.frames);
             return Err(Error::Diverged { loss, step, frames, checkpoint }.into());
         }
-        let lr = optim::learning_rate(cfg.lr, cfg.warmup, cfg.steps, cfg.final_lr, step);
-        let settings = StepSettings {
-            step,
-            lr: lr as f32,
-            beta1: cfg.beta1 as f32,
-            weight_decay: cfg.weight_decay as f32,
-            ema_decay: cfg.ema as f32,
-            scale: (cfg.grad_clip / norm.max(cfg.grad_clip)) as f32,
-        };
+        let phase = self.net.phase(&optim.weights);
+        let settings = self.phases.settings(cfg, phase, step, norm);
         optim.step(self.net.table(), &grads, settings, self.workers.len());
-        Ok((loss, norm, lr))
+        if !tally.is_empty() {
+            self.net.settle(&tally, self.phases.turns(step + 1), &mut optim.weights);
+            optim.ema.clone_from(&optim.weights);
+        }
+        Ok((loss, norm, settings.lr))
     }
 
-    /// The part of the batch's loss that rows `range` of `part` are, and its gradients.
+    /// What rows `range` of `part` say of the weights.
     fn shard(
         &self,
         part: &Part<'_>,
@@ -498,7 +516,7 @@ impl<'a> Run<'a> {
         base: &Weights,
         step: usize,
         share: LossShare,
-    ) -> Result<(f64, Vec<f32>), Error> {
+    ) -> Result<ShardOutcome, Error> {
         let cfg = self.cfg;
         let Part { robot, batch, targets, before } = part;
         let first = step * cfg.batch_size + before;
@@ -517,9 +535,11 @@ impl<'a> Run<'a> {
         let dropout = Dropout::new(cfg.policy.dropout() as f32, seed);
         let pass = Pass { w: &weights, dropout: Some(&dropout), device: &self.device };
         let mut rng = noise::stream(cfg.seed, "train/noise", stream);
-        let loss = robot.net.loss(pass, &inputs, &targets.wanted(range, share), &mut rng);
-        let grads = loss.backward();
-        Ok((value(loss), weights.gradients(robot.net.table(), &grads)))
+        let wanted = targets.wanted(range, share);
+        let loss = robot.net.loss(pass, &inputs, &wanted, &mut rng);
+        let grads = weights.gradients(robot.net.table(), &loss.backward());
+        let tally = robot.net.tally(Pass { w: base, dropout: None, ..pass }, &wanted);
+        Ok(ShardOutcome { loss: value(loss), grads, tally })
     }
 
     /// Mean loss on evenly spaced held-out frames, without changes to the pictures; what is random

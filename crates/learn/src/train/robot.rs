@@ -61,6 +61,9 @@ pub(super) fn robots(
     }
     let rule = "a policy for several robots begins with weights of its own";
     check("start", "a policy", start.is_none(), rule)?;
+    let rule =
+        "its codes stand for the actions of one robot: `act`, `diffusion` and `flow` take several";
+    check("policy", cfg.policy.kind(), cfg.policy.first_phase().is_none(), rule)?;
     let mut robots = Vec::new();
     for body in source.embodiments() {
         let name = Some(body.name.clone());

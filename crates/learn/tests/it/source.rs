@@ -7,7 +7,8 @@ use embody_core::{
     Result, StatsMap, derive_seed,
 };
 use embody_learn::{
-    ActConfig, DiffusionConfig, FlowConfig, PolicyConfig, StemLayer, TrainConfig, required_windows,
+    ActConfig, DiffusionConfig, FlowConfig, PolicyConfig, StemLayer, TrainConfig, VqBetConfig,
+    required_windows,
 };
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -189,6 +190,30 @@ pub fn small_flow(steps: usize) -> TrainConfig {
         stem: stem(),
         keypoints: 8,
         ..FlowConfig::default()
+    });
+    TrainConfig { policy, ..small(steps) }
+}
+
+/// [`small`] with a VQ-BeT that looks at two steps, whose codes learn for `first` of the steps.
+pub fn small_vqbet(first: usize, steps: usize) -> TrainConfig {
+    let policy = PolicyConfig::VqBetSmall(VqBetConfig {
+        n_obs_steps: 2,
+        n_action_pred_token: 2,
+        action_chunk_size: 4,
+        n_vqvae_training_steps: first,
+        vqvae_embedding_dim: 16,
+        vqvae_enc_hidden_dim: 32,
+        gpt_block_size: 16,
+        gpt_input_dim: 32,
+        gpt_output_dim: 32,
+        gpt_n_layer: 2,
+        gpt_n_head: 2,
+        gpt_hidden_dim: 32,
+        dropout: 0.1,
+        stem: stem(),
+        keypoints: 8,
+        keypoint_layer: 2,
+        ..VqBetConfig::default()
     });
     TrainConfig { policy, ..small(steps) }
 }

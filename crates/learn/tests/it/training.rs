@@ -11,7 +11,7 @@ use embody_learn::{
     TrainOutcome, describe, open_loop, read_metrics, train,
 };
 
-use crate::source::{Drawn, small, small_diffusion, small_flow};
+use crate::source::{Drawn, small, small_diffusion, small_flow, small_vqbet};
 
 /// A run that begins with another's policy.
 fn go_on(cfg: &TrainConfig, start: &Start, out: &Path) -> embody_core::Result<TrainOutcome> {
@@ -97,6 +97,59 @@ fn noisy_policies_learn_the_same_on_any_threads() {
             assert!(results[0] == *other, "another number of threads gave another result");
         }
     }
+}
+
+/// Two phases: the first ends between two lines of metrics and two checkpoints. Stopped within the first,
+/// where it ends, and within the second.
+#[test]
+fn codes_and_their_choice_learn_the_same_on_any_threads_and_in_parts() {
+    let cfg = small_vqbet(6, 14);
+    let home = tempfile::tempdir().unwrap();
+    let mut results = Vec::new();
+    for threads in [1, 2, 3] {
+        let out = home.path().join(threads.to_string());
+        run(&TrainConfig { threads, ..cfg.clone() }, &out).unwrap();
+        results.push(result(&out));
+    }
+    for stops in [vec![3, 9], vec![6], vec![5, 7]] {
+        let parts = home.path().join(format!("{stops:?}"));
+        stops.iter().for_each(|step| stop_at(*step, &cfg, &parts));
+        run(&cfg, &parts).unwrap();
+        results.push(result(&parts));
+    }
+    for other in &results[1..] {
+        assert!(results[0] == *other, "threads or parts gave another result");
+    }
+    let rows = read_metrics(&home.path().join("1/metrics.jsonl")).unwrap();
+    let steps: Vec<usize> = rows.iter().map(|row| row.step).collect();
+    assert_eq!(steps, [4, 6, 8, 12, 14], "a line ends with the first phase");
+    // Warm-up begins anew with the second phase.
+    assert_eq!((rows[1].lr, rows[2].lr), (1e-3, cfg.lr * 2.0 / 10.0));
+
+    let error = run(&small_vqbet(14, 14), &home.path().join("none")).unwrap_err();
+    assert!(error.message().contains("`steps`"), "{error}");
+}
+
+/// What the first phase learned stays as it is in the second, which begins at once where a policy goes
+/// on from one that has it behind it.
+#[test]
+fn codes_stay_once_they_are_learned() {
+    let home = tempfile::tempdir().unwrap();
+    let codes = |dir: &Path| {
+        let bytes = fs::read(dir.join("model.safetensors")).unwrap();
+        let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let all = tensors.tensors().into_iter().filter(|(name, _)| name.contains("vqvae_model"));
+        all.map(|(name, view)| (name, view.data().to_vec())).collect::<BTreeMap<_, _>>()
+    };
+    let first = run(&small_vqbet(6, 7), &home.path().join("first")).unwrap();
+    let longer = run(&small_vqbet(6, 12), &home.path().join("longer")).unwrap();
+    let learned = codes(&first.policies[0]);
+    assert!(learned.len() == 22 && learned == codes(&longer.policies[0]), "{}", learned.len());
+    let start = Start::read(&first.policies[0], StartStatistics::Data).unwrap();
+    let more = go_on(&small_vqbet(6, 5), &start, &home.path().join("more")).unwrap();
+    assert!(learned == codes(&more.policies[0]));
+    let lr = read_metrics(&more.metrics).unwrap()[0].lr;
+    assert_eq!(lr, small_vqbet(6, 5).lr * 4.0 / 10.0, "the second phase's warm-up");
 }
 
 #[test]
@@ -220,6 +273,33 @@ fn a_policy_learns_on_from_where_it_was() {
     let error = go_on(&wider, &start, &home.path().join("wider")).unwrap_err();
     assert!(error.message().contains("linear1.weight"), "{error}");
     assert!(error.hint().is_some());
+}
+
+/// Codes of where to go must follow from the picture: errors far below holding the last action.
+#[test]
+fn codes_are_chosen_by_what_is_seen() {
+    let home = tempfile::tempdir().unwrap();
+    let cfg = TrainConfig { lr: 3e-3, ..small_vqbet(200, 700) };
+    let (source, held_out) = (Drawn::new(1, 100, &cfg), Drawn::new(2, 10, &cfg));
+    let cancel = CancelToken::default();
+    let task = Task { progress: &NoProgress, cancel: &cancel };
+    let outcome = train(&source, Some(&held_out), &cfg, None, home.path(), task).unwrap();
+    let rows = read_metrics(&outcome.metrics).unwrap();
+    let held = |from: usize, to: usize| {
+        let phase = rows.iter().filter(|r| r.step > from && r.step <= to);
+        let mut all = phase.filter_map(|r| r.held_out_loss);
+        (all.next().unwrap(), all.next_back().unwrap())
+    };
+    for (from, to) in [(7, 199), (207, 700)] {
+        let (begin, end) = held(from, to);
+        assert!(end < 0.5 * begin, "steps {from} to {to}: held-out loss {begin}, then {end}");
+    }
+    let options = OpenLoopOptions { horizon_secs: 0.4, ..Default::default() };
+    let judged = open_loop(&outcome.policies[0], &held_out, &options, task).unwrap();
+    println!("{} raw, {} against {}", judged.policy_raw, judged.policy.mean, judged.hold_last.mean);
+    assert!(judged.policy_raw < 0.1, "{}", judged.policy_raw);
+    assert!(judged.policy.mean < 0.5 * judged.hold_last.mean);
+    assert!(judged.difference.interval.1 < 0.0);
 }
 
 /// The square's place must come out of the picture: predicted end points within 10 % of the picture
