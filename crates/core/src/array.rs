@@ -123,6 +123,11 @@ pub struct Array {
 }
 
 impl Array {
+    /// Nothing, to be filled.
+    pub(crate) fn empty() -> Self {
+        Self { shape: Vec::new(), data: ArrayData::U8(Vec::new()) }
+    }
+
     /// Borrows the whole array.
     pub fn view(&self) -> ArrayView<'_> {
         let data = match &self.data {

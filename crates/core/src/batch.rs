@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use indexmap::IndexMap;
 
-use crate::{Array, ArrayData, ContentHash, Features, Result, StatsMap};
+use crate::{Array, ContentHash, Embodiment, Features, Result, StatsMap};
 
 /// Where a frame stands in its dataset; carried along so that an error can name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -40,8 +40,7 @@ impl Batch {
         out.arrays.retain(|key, _| self.arrays.contains_key(key));
         for (key, array) in &self.arrays {
             let width: usize = array.shape.iter().skip(1).product();
-            let empty = || Array { shape: Vec::new(), data: ArrayData::U8(Vec::new()) };
-            let to = out.arrays.entry(key.clone()).or_insert_with(empty);
+            let to = out.arrays.entry(key.clone()).or_insert_with(Array::empty);
             to.shape.clone_from(&array.shape);
             if let Some(first) = to.shape.first_mut() {
                 *first = rows.len();
@@ -59,6 +58,11 @@ pub trait BatchSource: Send + Sync {
     fn features(&self) -> &Features;
     /// Statistics of the training split, for normalisation.
     fn stats(&self) -> &StatsMap;
+    /// The robots in it, by [`FrameRef::dataset`], where their vectors are padded and some lack a camera
+    /// (what then stands in its place means nothing); none where every frame has all features.
+    fn embodiments(&self) -> &[Embodiment] {
+        &[]
+    }
     /// Number of frames in this split.
     fn len(&self) -> usize;
     /// Whether there is no frame.

@@ -33,7 +33,7 @@ pub use error::{Error, Hint, IoContext, Result};
 pub use feature::{DType, FeatureSpec, Features, VideoInfo};
 pub use hash::{ContentHash, HashStream, hash_bytes, hash_file, hash_listed, hash_tree};
 pub use loader::{Loader, LoaderOptions};
-pub use mixture::{Mixture, MixtureStats, Portion};
+pub use mixture::{Embodiment, Embodiments, Mixture, MixtureStats, Portion};
 pub use policy::{Policy, PolicySpec};
 pub use progress::{CancelToken, NoProgress, Progress, ProgressEvent, Task};
 pub use record::{EpisodeOutcome, Recorder, SimulationRecord, VariationRecord};

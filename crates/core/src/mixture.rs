@@ -1,16 +1,22 @@
 //! Several datasets as one source, each with a share of what training draws.
 //!
 //! Shares hold exactly in expectation and to within a few frames in every epoch ([`crate::Sampler`]);
-//! inside a dataset the weights of its episodes apply. All datasets must have the same features: what
-//! differs is refused by name. Bringing embodiments of other dimensions together (padding, masks)
-//! would stand in [`same_features`]'s place.
+//! inside a dataset the weights of its episodes apply. Datasets of one robot must have the same
+//! features: what differs is refused by name. Robots that differ are padded to what all have together
+//! (`embodiment`).
+
+mod embodiment;
 
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Batch, BatchSource, ContentHash, Error, FeatureStats, Features, Result, StatsMap};
+use crate::{
+    Array, Batch, BatchSource, ContentHash, Error, FeatureStats, Features, Result, StatsMap,
+};
+
+pub use embodiment::Embodiment;
 
 /// A dataset of a mixture.
 pub struct Portion<'a> {
@@ -34,12 +40,28 @@ pub enum MixtureStats {
     PerDataset,
 }
 
+/// What a mixture makes of robots that differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Embodiments {
+    /// There is one robot: what differs is refused by name.
+    #[default]
+    Same,
+    /// Each dataset is a robot of its own: vectors are padded to the dimensions of all, known by name,
+    /// and a robot may lack cameras. Each is then normalised by its own statistics, or by those of the
+    /// mixture where dimensions of the same name are the same thing.
+    Padded,
+}
+
 /// Features whose values change, with factor and offset per dimension.
 type Moves = Vec<(String, Vec<(f32, f32)>)>;
 
 /// Several datasets as one.
 pub struct Mixture<'a> {
     portions: Vec<Portion<'a>>,
+    features: Features,
+    /// Of each portion, where they are padded.
+    robots: Vec<Embodiment>,
     /// First frame of each portion, and the end of the last.
     starts: Vec<usize>,
     stats: StatsMap,
@@ -52,9 +74,13 @@ impl<'a> Mixture<'a> {
     /// Puts `portions` together.
     ///
     /// # Errors
-    /// When there is none, one is empty, a weight is not above 0, rates differ, or features do;
-    /// names the dataset.
-    pub fn new(portions: Vec<Portion<'a>>, stats: MixtureStats) -> Result<Self> {
+    /// When there is none, one is empty, a weight is not above 0, rates differ, or features do that
+    /// may not; names the dataset.
+    pub fn new(
+        portions: Vec<Portion<'a>>,
+        stats: MixtureStats,
+        embodiments: Embodiments,
+    ) -> Result<Self> {
         let Some(first) = portions.first() else {
             return Err(Error::new("a mixture of no dataset").with_hint("name at least one"));
         };
@@ -77,21 +103,41 @@ impl<'a> Mixture<'a> {
                 ))
                 .with_hint("a chunk of actions must last as long in all: embody data resample"));
             }
-            same_features(first, p)?;
         }
+        let padded = embodiments == Embodiments::Padded;
+        let (features, mut robots) = if padded {
+            embodiment::together(&portions)?
+        } else {
+            portions.iter().try_for_each(|p| same_features(first, p))?;
+            (first.source.features().clone(), Vec::new())
+        };
         let mut starts = vec![0];
         for p in &portions {
             starts.push(starts[starts.len() - 1] + p.source.len());
         }
+        let unmoved = vec![Vec::new(); portions.len()];
         let (stats, moved) = match stats {
-            MixtureStats::Joint => (joint(&portions), vec![Vec::new(); portions.len()]),
-            MixtureStats::PerDataset => {
+            MixtureStats::PerDataset if !padded => {
                 let to = first.source.stats();
                 let moved: Result<Vec<_>> = portions.iter().map(|p| moves(p, first)).collect();
                 (to.clone(), moved?)
             }
+            MixtureStats::PerDataset => {
+                for (robot, portion) in robots.iter_mut().zip(&portions) {
+                    robot.stats = portion.source.stats().clone();
+                }
+                (joint(&portions, &robots), unmoved)
+            }
+            MixtureStats::Joint => {
+                let joint = joint(&portions, &robots);
+                for robot in &mut robots {
+                    robot.stats = robot.part_of(&joint);
+                }
+                (joint, unmoved)
+            }
         };
-        Ok(Self { portions, starts, stats, moved, scratch: Mutex::new(Vec::new()) })
+        let scratch = Mutex::new(Vec::new());
+        Ok(Self { portions, features, robots, starts, stats, moved, scratch })
     }
 
     /// Which portion frame `index` belongs to.
@@ -102,7 +148,11 @@ impl<'a> Mixture<'a> {
 
 impl BatchSource for Mixture<'_> {
     fn features(&self) -> &Features {
-        self.portions[0].source.features()
+        &self.features
+    }
+
+    fn embodiments(&self) -> &[Embodiment] {
+        &self.robots
     }
 
     fn stats(&self) -> &StatsMap {
@@ -158,7 +208,7 @@ impl BatchSource for Mixture<'_> {
             return one.source.batch(indices, out);
         }
         let of = |index: &usize| self.portion(*index);
-        let mut kept = Vec::new();
+        let mut kept: Vec<String> = Vec::new();
         out.frames.clear();
         out.frames.resize(indices.len(), crate::FrameRef { dataset: 0, episode: 0, frame: 0 });
         let mut part = self.scratch().pop().unwrap_or_default();
@@ -185,18 +235,25 @@ impl BatchSource for Mixture<'_> {
             for (&row, frame) in rows.iter().zip(&part.frames) {
                 out.frames[row] = crate::FrameRef { dataset: number, ..*frame };
             }
+            if let Some(robot) = self.robots.get(number) {
+                for (key, places) in &robot.places {
+                    let wide = self.features[key].numel();
+                    if let Some(array) = part.arrays.get_mut(key) {
+                        *array = embodiment::padded(array, wide, places);
+                    }
+                }
+            }
             for (key, array) in &part.arrays {
                 let width = array.shape.iter().skip(1).product();
-                let empty =
-                    || crate::Array { shape: Vec::new(), data: crate::ArrayData::U8(Vec::new()) };
-                let to = out.arrays.entry(key.clone()).or_insert_with(empty);
+                let to = out.arrays.entry(key.clone()).or_insert_with(Array::empty);
                 to.shape.clone_from(&array.shape);
                 if let Some(rows) = to.shape.first_mut() {
                     *rows = indices.len();
                 }
                 array.data.scatter(width, &rows, indices.len(), &mut to.data);
             }
-            kept = part.arrays.keys().cloned().collect();
+            let fresh = part.arrays.keys().filter(|key| !kept.contains(key)).cloned();
+            kept.extend(fresh.collect::<Vec<_>>());
         }
         out.arrays.retain(|key, _| kept.contains(key));
         self.scratch().push(part);
@@ -241,46 +298,77 @@ fn same_features(first: &Portion<'_>, other: &Portion<'_>) -> Result<()> {
     }
 }
 
-/// Statistics of the mixture as it is drawn: the mean of means and the deviation about it, by share.
-/// Quantiles of a union can't be had from those of its parts and are left out.
-fn joint(portions: &[Portion<'_>]) -> StatsMap {
+/// Statistics of the mixture as it is drawn: the mean of means and the deviation about it, by share of
+/// the datasets that have a dimension. Quantiles of a union can't be had from those of its parts and
+/// are left out.
+fn joint(portions: &[Portion<'_>], robots: &[Embodiment]) -> StatsMap {
     if let [one] = portions {
         return one.source.stats().clone();
     }
-    let total: f64 = portions.iter().map(|p| p.weight).sum();
     let mut out = StatsMap::new();
-    for key in portions[0].source.stats().keys() {
-        let each: Option<Vec<(f64, &FeatureStats)>> =
-            portions.iter().map(|p| Some((p.weight / total, p.source.stats().get(key)?))).collect();
-        let Some(each) = each else { continue };
-        let dims = each[0].1.mean.len();
-        let full = |v: &Vec<f64>| v.len() == dims;
-        if !each.iter().all(|(_, s)| [&s.mean, &s.std, &s.min, &s.max].into_iter().all(full)) {
+    for key in portions.iter().flat_map(|p| p.source.stats().keys()) {
+        if out.contains_key(key) {
             continue;
         }
-        let over = |f: &dyn Fn(f64, &FeatureStats, usize) -> f64| -> Vec<f64> {
-            (0..dims).map(|d| each.iter().map(|(share, s)| f(*share, s, d)).sum()).collect()
+        let Some(shares) = shares(key, portions, robots) else { continue };
+        let dims = shares.iter().flat_map(|share| &share.places).max().map_or(0, |last| last + 1);
+        let mut stats = FeatureStats {
+            count: shares.iter().map(|share| share.stats.count).sum(),
+            ..FeatureStats::default()
         };
-        let edge = |of: fn(&FeatureStats) -> &Vec<f64>, better: fn(f64, f64) -> f64| {
-            let fold = |d: usize| each.iter().map(|(_, s)| of(s)[d]).reduce(better);
-            (0..dims).filter_map(fold).collect::<Vec<f64>>()
-        };
-        let mean = over(&|share, s, d| share * s.mean[d]);
-        let variance =
-            over(&|share, s, d| share * (s.std[d].powi(2) + (s.mean[d] - mean[d]).powi(2)));
-        out.insert(
-            key.clone(),
-            FeatureStats {
-                min: edge(|s| &s.min, f64::min),
-                max: edge(|s| &s.max, f64::max),
-                std: variance.into_iter().map(f64::sqrt).collect(),
-                mean,
-                count: each.iter().map(|(_, s)| s.count).sum(),
-                ..FeatureStats::default()
-            },
-        );
+        for d in 0..dims {
+            let having = |share: &Share<'_>| {
+                let own = share.places.iter().position(|place| *place == d)?;
+                let s = share.stats;
+                Some((share.weight, s.mean[own], s.std[own], s.min[own], s.max[own]))
+            };
+            let those: Vec<_> = shares.iter().filter_map(having).collect();
+            let total: f64 = those.iter().map(|of| of.0).sum();
+            let mean: f64 = those.iter().map(|of| of.0 / total * of.1).sum();
+            let spread = |of: &(f64, f64, f64, f64, f64)| of.2.powi(2) + (of.1 - mean).powi(2);
+            let variance: f64 = those.iter().map(|of| of.0 / total * spread(of)).sum();
+            stats.mean.push(mean);
+            stats.std.push(variance.sqrt());
+            stats.min.push(those.iter().fold(f64::INFINITY, |least, of| least.min(of.3)));
+            stats.max.push(those.iter().fold(f64::NEG_INFINITY, |most, of| most.max(of.4)));
+        }
+        out.insert(key.clone(), stats);
     }
     out
+}
+
+/// A dataset's part in the statistics of a feature.
+struct Share<'a> {
+    weight: f64,
+    stats: &'a FeatureStats,
+    /// Where its dimensions stand among those of all.
+    places: Vec<usize>,
+}
+
+/// The datasets that have feature `key`; `None` where one of them lacks usable statistics of it.
+fn shares<'a>(
+    key: &str,
+    portions: &'a [Portion<'_>],
+    robots: &[Embodiment],
+) -> Option<Vec<Share<'a>>> {
+    let mut out: Vec<Share<'a>> = Vec::new();
+    for (i, portion) in portions.iter().enumerate() {
+        let robot = robots.get(i);
+        if robot.is_some_and(|robot| !robot.features.contains_key(key)) {
+            continue;
+        }
+        let stats = portion.source.stats().get(key)?;
+        let padded = robot.and_then(|robot| robot.places.get(key));
+        let dims = padded.map_or(stats.mean.len(), Vec::len);
+        let whole = [&stats.mean, &stats.std, &stats.min, &stats.max];
+        let alike = padded.is_some() || out.first().is_none_or(|first| first.places.len() == dims);
+        if !alike || whole.iter().any(|values| values.len() != dims) {
+            return None;
+        }
+        let places = padded.cloned().unwrap_or_else(|| (0..dims).collect());
+        out.push(Share { weight: portion.weight, stats, places });
+    }
+    Some(out)
 }
 
 /// Factor and offset per dimension that bring a portion's numeric features to the first one's mean

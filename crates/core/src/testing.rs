@@ -105,8 +105,10 @@ impl BatchSource for Numbers {
             }
             assert_ne!(self.panics, Some(*frame), "told to panic");
         }
-        let values = out.frames.iter().map(|f| (1000 * f.episode + f.frame) as f32).collect();
-        let array = Array { shape: vec![indices.len(), 1], data: ArrayData::F32(values) };
+        let dims = self.features.get("x").map_or(1, FeatureSpec::numel);
+        let value = |f: &FrameRef| vec![(1000 * f.episode + f.frame) as f32; dims];
+        let values = out.frames.iter().flat_map(value).collect();
+        let array = Array { shape: vec![indices.len(), dims], data: ArrayData::F32(values) };
         out.arrays.insert("x".to_owned(), array);
         Ok(())
     }

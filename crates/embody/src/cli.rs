@@ -674,6 +674,14 @@ pub enum PolicyCommand {
         /// The checkpoint's folder (config.json, model.safetensors)
         path: PathBuf,
     },
+    /// Write a policy as an ONNX file, for other runtimes: `act` and `act-small`
+    Export {
+        /// The checkpoint's folder
+        path: PathBuf,
+        /// The file to write
+        #[arg(long, value_name = "FILE")]
+        onnx: PathBuf,
+    },
     /// Time batch-1 inference: p50 and p99
     Bench {
         /// The checkpoint's folder

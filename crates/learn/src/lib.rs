@@ -16,6 +16,7 @@ mod imitation;
 mod letterbox;
 mod nn;
 mod noise;
+mod onnx;
 mod open_loop;
 mod ops;
 mod optim;
@@ -42,7 +43,9 @@ pub use imitation::transformer::FeedForwardActivation;
 pub use imitation::vision::StemLayer;
 pub use imitation::vla::pi0::{GemmaVariant, Pi0Config};
 pub use imitation::vla::smolvla::{AttentionMode, SmolVlaConfig};
+pub use imitation::vqbet::VqBetConfig;
 pub use imitation::{ActionRepresentation, PolicyConfig};
+pub use onnx::{OnnxSummary, export_onnx};
 pub use open_loop::{
     JointError, MeanInterval, OpenLoopOptions, OpenLoopResult, PredictedChunk, Trajectory,
     open_loop, open_loop_windows,
@@ -59,7 +62,7 @@ pub use rl::{
 pub use serve::serve;
 pub use statistics::{Z95, anytime_interval, mcnemar_exact, wilson};
 pub use train::{
-    AugmentConfig, Bench, BenchShape, METRICS_FILE, MetricsRow, POLICY_DIR, Preset, Start,
-    StartStatistics, TrainConfig, TrainOutcome, preset, presets, read_metrics, required_windows,
-    train,
+    AugmentConfig, Bench, BenchShape, METRICS_FILE, MetricsRow, POLICIES_DIR, POLICY_DIR, Preset,
+    Start, StartStatistics, TrainConfig, TrainOutcome, preset, presets, read_metrics,
+    required_windows, train,
 };

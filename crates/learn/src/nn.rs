@@ -25,10 +25,14 @@ pub(crate) enum Layout {
     Transposed1d { kernel: usize },
     /// The same in both.
     Plain,
-    /// `[1, rows, cols]` there.
-    Batched,
+    /// Under so many axes of length 1 there.
+    Batched { axes: usize },
     /// One number, an integer there.
     Count,
+    /// `[rows, cols]` integers there.
+    Indices,
+    /// 1 or 0, true or false there.
+    Flag,
 }
 
 /// First values of a parameter.
@@ -44,6 +48,12 @@ pub(crate) enum Init {
     Sines,
     /// x and y from -1 to 1 of the cells of a map of this width, row by row.
     Grid(usize),
+    /// 1 up to the diagonal, 0 beyond.
+    LowerTriangle,
+    /// Row plus column.
+    Windows,
+    /// What the parameter of this number begins with.
+    As(usize),
 }
 
 /// One parameter: a vector (`cols` 0) or a matrix.
@@ -56,8 +66,10 @@ pub(crate) struct ParamSpec {
     pub init: Init,
     /// Whether weight decay applies.
     pub decay: bool,
-    /// Whether it is a constant that a checkpoint holds: no gradient, no change.
+    /// Whether it is a constant or a running average that a checkpoint holds: no gradient.
     pub frozen: bool,
+    /// Phase of a training in which it learns.
+    pub phase: u8,
     /// Where it begins in the flat vector.
     pub offset: usize,
 }
@@ -84,16 +96,27 @@ impl ParamSpec {
             Layout::Transposed1d { kernel } => vec![self.rows / kernel, self.cols, kernel],
             Layout::Plain if self.cols == 0 => vec![self.rows],
             Layout::Plain => vec![self.rows, self.cols],
-            Layout::Batched => vec![1, self.rows, self.cols],
-            Layout::Count => vec![],
+            Layout::Batched { axes } => {
+                let mut shape = vec![1; axes];
+                shape.extend([self.rows, self.cols].into_iter().filter(|n| *n > 0));
+                shape
+            }
+            Layout::Indices => vec![self.rows, self.cols],
+            Layout::Count | Layout::Flag => vec![],
         }
+    }
+
+    /// Row plus column of each element.
+    pub fn windows(&self) -> Vec<f32> {
+        (0..self.len()).map(|i| (i / self.cols + i % self.cols) as f32).collect()
     }
 
     /// For each element as stored, its index here.
     fn stored_order(&self) -> Box<dyn Fn(usize) -> usize> {
         let (rows, cols) = (self.rows, self.cols);
         match self.layout {
-            Layout::Plain | Layout::Batched | Layout::Count => Box::new(|i| i),
+            Layout::Plain | Layout::Batched { .. } => Box::new(|i| i),
+            Layout::Count | Layout::Indices | Layout::Flag => Box::new(|i| i),
             Layout::Linear => Box::new(move |i| (i % rows) * cols + i / rows),
             Layout::Conv1d { kernel } => {
                 let channels = rows / kernel;
@@ -192,9 +215,9 @@ impl ParamTable {
         layout: Layout,
         init: Init,
     ) -> usize {
-        let decay = cols > 0 && !matches!(layout, Layout::Plain | Layout::Batched);
-        let offset = self.len();
-        self.specs.push(ParamSpec { name, rows, cols, layout, init, decay, frozen: false, offset });
+        let decay = cols > 0 && !matches!(layout, Layout::Plain | Layout::Batched { .. });
+        let (offset, frozen, phase) = (self.len(), false, 0);
+        self.specs.push(ParamSpec { name, rows, cols, layout, init, decay, frozen, phase, offset });
         self.specs.len() - 1
     }
 
@@ -223,6 +246,19 @@ impl ParamTable {
     /// in place of its twin.
     pub fn beside(&mut self, name: &str, shape: &[usize], twin: Option<usize>) {
         self.beside.push(Beside { name: name.to_owned(), shape: shape.to_vec(), twin });
+    }
+
+    /// `name.weight` of a linear map without bias.
+    pub fn linear_weight(&mut self, name: &str, inputs: usize, outputs: usize) -> usize {
+        let bound = (6.0 / (inputs + outputs) as f32).sqrt();
+        let weight = format!("{name}.weight");
+        self.add(weight, (inputs, outputs), Layout::Linear, Init::Uniform(bound))
+    }
+
+    /// One learned token, stored under `name` as `[1, 1, dim]`.
+    pub fn token(&mut self, name: &str, dim: usize) -> usize {
+        let layout = Layout::Batched { axes: 2 };
+        self.add(name.to_owned(), (dim, 0), layout, Init::Normal(1.0))
     }
 
     /// A convolution with He-uniform weights.
@@ -287,7 +323,8 @@ impl ParamTable {
         (weight, self.add(bias, (3 * dim, 0), Layout::Plain, Init::Constant(0.0)))
     }
 
-    fn constant(
+    /// What a checkpoint holds and no gradient changes.
+    pub fn constant(
         &mut self,
         name: String,
         shape: (usize, usize),
@@ -337,7 +374,7 @@ impl ParamTable {
 
     /// A fixed table of sine positions, stored under `name` as `[1, rows, dim]`.
     pub fn sine_table(&mut self, name: &str, rows: usize, dim: usize) -> usize {
-        self.constant(name.to_owned(), (rows, dim), Layout::Batched, Init::Sines)
+        self.constant(name.to_owned(), (rows, dim), Layout::Batched { axes: 1 }, Init::Sines)
     }
 
     /// A layer normalisation.
@@ -409,6 +446,12 @@ impl ParamTable {
                 }
                 Init::Sines => values.extend(sines(spec.rows, spec.cols)),
                 Init::Grid(width) => values.extend(grid(spec.rows / width, width)),
+                Init::LowerTriangle => {
+                    let seen = |i| f32::from(i % spec.cols <= i / spec.cols);
+                    values.extend((0..spec.len()).map(seen));
+                }
+                Init::Windows => values.extend(spec.windows()),
+                Init::As(id) => values.extend_from_within(self.specs[id].range()),
             }
         }
         values

@@ -16,9 +16,11 @@ pub(crate) struct OptimState {
 /// Settings of one step.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct StepSettings {
-    /// Steps taken before this one.
+    /// Steps taken before this one in its phase.
     pub step: usize,
-    pub lr: f32,
+    /// Phase of the training: parameters of another, and constants, stay as they are.
+    pub phase: u8,
+    pub lr: f64,
     pub beta1: f32,
     pub weight_decay: f32,
     pub ema_decay: f32,
@@ -36,30 +38,28 @@ impl OptimState {
         Self { ema: weights.clone(), weights, m: zeros.clone(), v: zeros }
     }
 
-    /// One step of AdamW (Loshchilov & Hutter 2019), decoupled decay on matrices only.
+    /// One step of AdamW (Loshchilov & Hutter 2019) on what learns, decoupled decay on matrices only.
     pub fn step(&mut self, table: &ParamTable, grads: &[f32], s: StepSettings, threads: usize) {
         let t = s.step as i32 + 1;
-        let beta1 = s.beta1;
+        let (lr, beta1) = (s.lr as f32, s.beta1);
         let correct1 = 1.0 - beta1.powi(t);
         let correct2 = (1.0 - BETA2.powi(t)).sqrt();
         // Early averages follow closely, so that a short run is not held back by its beginning.
         let ema = s.ema_decay.min((1 + s.step) as f32 / (10 + s.step) as f32);
-        let decays = |i: usize| {
-            let at = table.specs.partition_point(|p| p.range().end <= i);
-            (table.specs[at].decay, table.specs[at].range().end)
-        };
+        let spec_at = |i: usize| &table.specs[table.specs.partition_point(|p| p.range().end <= i)];
         let work = |start: usize, w: &mut [f32], e: &mut [f32], m: &mut [f32], v: &mut [f32]| {
             let mut i = 0;
             while i < w.len() {
-                let (decay, end) = decays(start + i);
-                let end = (end - start).min(w.len());
-                let shrink = if decay { 1.0 - s.lr * s.weight_decay } else { 1.0 };
-                for j in i..end {
+                let spec = spec_at(start + i);
+                let end = (spec.range().end - start).min(w.len());
+                let shrink = if spec.decay { 1.0 - lr * s.weight_decay } else { 1.0 };
+                let learns = !spec.frozen && spec.phase == s.phase;
+                for j in if learns { i..end } else { end..end } {
                     let g = grads[start + j] * s.scale;
                     m[j] = beta1 * m[j] + (1.0 - beta1) * g;
                     v[j] = BETA2 * v[j] + (1.0 - BETA2) * g * g;
                     let update = (m[j] / correct1) / (v[j].sqrt() / correct2 + EPS);
-                    w[j] = w[j] * shrink - s.lr * update;
+                    w[j] = w[j] * shrink - lr * update;
                     e[j] = ema * e[j] + (1.0 - ema) * w[j];
                 }
                 i = end;
@@ -121,6 +121,7 @@ mod tests {
             let flat = [g[0] as f32, g[1] as f32, 0.0, 0.0];
             let s = StepSettings {
                 step,
+                phase: 0,
                 lr: 0.1,
                 beta1: 0.9,
                 weight_decay: 0.01,

@@ -16,4 +16,4 @@ pub use engine::{
     CacheState, PlannedStep, RunOptions, RunResult, StepContext, StepInput, StepKind, StepOutput,
     StepRecord, plan, read_record, run,
 };
-pub use recipe::{Recipe, Step};
+pub use recipe::{Recipe, Step, reference};

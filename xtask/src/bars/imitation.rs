@@ -43,6 +43,7 @@ fn agreement(bench: &mut Bench<'_>) -> Result<()> {
             "Diffusion Policy",
             "package(embody_learn) & test(/imitation::tests::d(dpm|dim|iffusion)/)",
         ),
+        ("VQ-BeT", "package(embody_learn) & test(/imitation::tests::.*vqbet/)"),
     ] {
         let seen = tests(bench, filter, &[("EMBODY_LEROBOT_PYTHON", python)])?;
         let required =

@@ -1,6 +1,8 @@
 //! Reading ahead from a recording: windows of runs against plain reading, weights, damage.
 
-use embody_core::{Batch, BatchSource, Loader, LoaderOptions, Mixture, MixtureStats, Portion};
+use embody_core::{
+    Batch, BatchSource, Embodiments, Loader, LoaderOptions, Mixture, MixtureStats, Portion,
+};
 use embody_data::{Annotation, DecodeWhen, FrameSource, SourceOptions, annotate};
 
 use crate::common::{record, with_task};
@@ -65,7 +67,7 @@ fn annotated_weights_reach_the_order_and_can_be_left_aside() {
         let options = SourceOptions { unweighted, ..options(DecodeWhen::Reading) };
         let source = with_task(|t| FrameSource::open(&weighted, &options, t).unwrap());
         let portion = Portion { name: "only".into(), source: &source, weight: 1.0 };
-        let mixture = Mixture::new(vec![portion], MixtureStats::Joint).unwrap();
+        let mixture = Mixture::new(vec![portion], MixtureStats::Joint, Embodiments::Same).unwrap();
         let load = LoaderOptions { batch_size: 20, end: Some(3), ..Default::default() };
         let mut counts = [0; 3];
         for batch in batches(&mixture, &load) {

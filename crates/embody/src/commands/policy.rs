@@ -1,4 +1,4 @@
-//! `embody policy`: look at and time trained policies.
+//! `embody policy`: look at, time and export trained policies.
 
 use std::path::Path;
 
@@ -17,6 +17,7 @@ use crate::ui::print_data;
 pub fn run(app: &App<'_>, command: &PolicyCommand) -> Result<()> {
     match command {
         PolicyCommand::Info { path } => info(app, path),
+        PolicyCommand::Export { path, onnx } => export(app, path, onnx),
         PolicyCommand::Bench { path, iterations, instruction } => {
             bench(app, path, *iterations, instruction.as_deref())
         }
@@ -39,6 +40,21 @@ fn info(app: &App<'_>, path: &Path) -> Result<()> {
         "predicts   {} actions of {} dimensions at {} fps, executes {}",
         policy.chunk_size, policy.action_dim, policy.fps, policy.n_action_steps
     ));
+    Ok(())
+}
+
+fn export(app: &App<'_>, path: &Path, onnx: &Path) -> Result<()> {
+    let written = embody_learn::export_onnx(path, onnx)?;
+    if app.json {
+        print_data(&json!(written).to_string());
+        return Ok(());
+    }
+    let megabytes = written.bytes as f64 / 1e6;
+    print_data(&format!("{} ({megabytes:.1} MB, {} operators)", onnx.display(), written.nodes));
+    for (name, shape) in &written.inputs {
+        print_data(&format!("takes {name} {shape:?}"));
+    }
+    print_data(&format!("gives {} {:?}", written.output, written.output_shape));
     Ok(())
 }
 

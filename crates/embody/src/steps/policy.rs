@@ -1,9 +1,10 @@
-//! The policy that a step names: by `@STEP` of a training, or by a checkpoint's folder.
+//! The policy that a step names: by `@STEP` of a training, by `@STEP/ROBOT` of one for several robots, or
+//! by a checkpoint's folder.
 
 use std::path::{Path, PathBuf};
 
-use embody_core::{Policy, Result};
-use embody_learn::{Backend, PolicyOptions};
+use embody_core::{IoContext, Policy, Result};
+use embody_learn::{Backend, POLICIES_DIR, POLICY_DIR, PolicyOptions};
 use embody_platform::{Step, StepContext};
 
 /// The folder, where `place` names one.
@@ -37,12 +38,36 @@ pub fn check(step: &Step, key: &str, place: &str) -> Result<()> {
 /// Where its files lie.
 ///
 /// # Errors
-/// When it names no step of the recipe.
+/// When it names no step of the recipe, or not which robot's policy of several.
 pub fn dir(ctx: &StepContext<'_>, key: &str, place: &str) -> Result<PathBuf> {
-    match folder(place) {
-        Some(dir) => Ok(dir.to_owned()),
-        None => Ok(ctx.input(key, place)?.dir.join(embody_learn::POLICY_DIR)),
+    let Some((step, robot)) = embody_platform::reference(place) else {
+        return Ok(PathBuf::from(place));
+    };
+    let output = &ctx.input(key, place)?.dir;
+    let several = output.join(POLICIES_DIR);
+    if !several.is_dir() {
+        return match robot {
+            None => Ok(output.join(POLICY_DIR)),
+            Some(_) => Err(ctx
+                .step
+                .bad_value(key, format!("`{step}` trained one policy"))
+                .with_hint(format!("name it as `@{step}`"))),
+        };
     }
+    let dir = several.join(robot.unwrap_or_default());
+    if robot.is_some() && dir.is_dir() {
+        return Ok(dir);
+    }
+    let entries = std::fs::read_dir(&several).at("read folder", &several)?;
+    let name =
+        |entry: std::io::Result<std::fs::DirEntry>| entry.ok()?.file_name().into_string().ok();
+    let mut names: Vec<String> = entries.filter_map(name).collect();
+    names.sort_unstable();
+    let names: Vec<String> = names.iter().map(|name| format!("`@{step}/{name}`")).collect();
+    Err(ctx
+        .step
+        .bad_value(key, format!("`{step}` trained a policy for each of several robots"))
+        .with_hint(format!("name one: {}", names.join(", "))))
 }
 
 /// Makes it ready to act.

@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use embody_core::{BatchSource, Error, FeatureSpec, Mixture, MixtureStats, Portion, Result};
+use embody_core::{
+    BatchSource, Embodiments, Error, FeatureSpec, Mixture, MixtureStats, Portion, Result,
+};
 use embody_data::{Dataset, FrameSource, HELD_OUT, SourceOptions};
 use embody_learn::{Backend, Start, StartStatistics, TrainConfig, required_windows};
 use embody_platform::{Step, StepContext, StepKind, StepOutput};
@@ -35,6 +37,9 @@ struct Head {
     /// By whose statistics values of several datasets are normalised.
     #[serde(default)]
     normalize: MixtureStats,
+    /// Whether they are of one robot or of several that differ.
+    #[serde(default)]
+    embodiments: Embodiments,
     /// Whether episodes are drawn by their sampling weights.
     #[serde(default = "yes")]
     weighted: bool,
@@ -63,7 +68,8 @@ struct Weighted {
 
 impl Weighted {
     fn portion<'a>(&self, source: &'a FrameSource) -> Portion<'a> {
-        Portion { name: self.dataset.clone(), source, weight: self.weight }
+        let name = self.dataset.trim_start_matches('@').to_owned();
+        Portion { name, source, weight: self.weight }
     }
 }
 
@@ -88,10 +94,11 @@ fn default_preset() -> String {
 
 /// Keys of [`TrainConfig`] that are the run's business, not the recipe's.
 const OF_THE_RUN: [&str; 4] = ["seed", "threads", "backend", "prefetch"];
-const HEAD_KEYS: [&str; 8] = [
+const HEAD_KEYS: [&str; 9] = [
     "dataset",
     "datasets",
     "normalize",
+    "embodiments",
     "weighted",
     "preset",
     "start",
@@ -140,7 +147,7 @@ impl StepKind for Train {
 
     fn about(&self) -> &'static str {
         "train a policy on a dataset, or several with weights: dataset, datasets, normalize, \
-         weighted, preset, start, start_statistics, image_size, shuffle_window, \
+         embodiments, weighted, preset, start, start_statistics, image_size, shuffle_window, \
          steps, batch_size, lr, policy, …"
     }
 
@@ -208,11 +215,11 @@ impl StepKind for Train {
                 false => None,
             });
         }
-        let train = Mixture::new(
-            datasets.iter().zip(&train).map(|(d, source)| d.portion(source)).collect(),
-            head.normalize,
-        )?;
-        let in_units = head.normalize == MixtureStats::Joint || held_out[0].is_some();
+        let apart = head.embodiments == Embodiments::Padded;
+        let mixture = |portions| Mixture::new(portions, head.normalize, head.embodiments);
+        let train =
+            mixture(datasets.iter().zip(&train).map(|(d, source)| d.portion(source)).collect())?;
+        let in_units = apart || head.normalize == MixtureStats::Joint || held_out[0].is_some();
         if !in_units {
             ctx.task.note(
                 "the first dataset, in whose units the policy speaks, holds no episodes \
@@ -224,7 +231,7 @@ impl StepKind for Train {
             judged.filter_map(|(d, source)| Some(d.portion(source.as_ref()?))).collect();
         let held_out = match judged.is_empty() {
             true => None,
-            false => Some(Mixture::new(judged, head.normalize)?),
+            false => Some(mixture(judged)?),
         };
         let held_out = held_out.as_ref().map(|s| s as &dyn BatchSource);
         let outcome =
@@ -261,6 +268,10 @@ fn open_source(
     };
     let features: Vec<String> = recorded.info().features.iter().filter_map(readable).collect();
     let mut inputs = config.inputs.clone();
+    if head.embodiments == Embodiments::Padded {
+        // Each robot takes what it has of them.
+        inputs.retain(|key| features.contains(key));
+    }
     if !inputs.is_empty() {
         inputs.push(ACTION.to_owned());
     }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::bench::Bench;
-use crate::view::{dataset, processed};
+use crate::view::{dataset, processed, robot};
 
 fn recipe(train: &str) -> String {
     let one = processed("a", "one", "pa", 0.5);
@@ -73,4 +73,39 @@ fn a_mixture_that_makes_no_sense_is_refused_before_anything_runs() {
     assert!(said("dataset = \"@pa\"\ndatasets = [{ dataset = \"@pb\" }]").contains("either"));
     assert!(said("datasets = [{ dataset = \"@pa\", weight = 0 }]").contains("weight 0"));
     assert!(said("datasets = [{ dataset = \"@pa\", wait = 1 }]").contains("`wait`"));
+}
+
+#[test]
+fn robots_that_differ_get_a_policy_each() {
+    let bench = Bench::new();
+    dataset(&bench.path("one"));
+    robot(&bench.path("two"), &["shoulder", "wrist", "gripper"], false);
+    let run = |train: &str| {
+        bench.write("mix.toml", &recipe(train));
+        ["-q", "run", "mix.toml", "--no-open", "--out", "out"]
+    };
+    let both = "datasets = [{ dataset = \"@pa\" }, { dataset = \"@pb\" }]";
+    // Of one robot they are not, by default.
+    assert!(bench.err(&run(both)).contains("shape [3] against [2] in pa"));
+    let open_loop = |policy: &str| {
+        format!(
+            "\n[steps.judge]\nkind = \"open-loop\"\ndataset = \"@pa\"\npolicy = \"{policy}\"\nhorizon_s = 0.1\n"
+        )
+    };
+    let padded = |policy: &str| format!("{both}\nembodiments = \"padded\"{}", open_loop(policy));
+    let said = bench.err(&run(&padded("@train")));
+    assert!(said.contains("`train` trained a policy for each of several robots"), "{said}");
+    assert!(said.contains("name one: `@train/pa`, `@train/pb`"), "{said}");
+    bench.ok(&run(&padded("@train/pa")));
+
+    let result: Value =
+        serde_json::from_slice(&std::fs::read(bench.path("out/result.json")).unwrap()).unwrap();
+    let train = bench.path("out").join(result["folders"]["train"].as_str().unwrap());
+    for (robot, dims, cameras) in [("pa", 2, 1), ("pb", 3, 0)] {
+        let config = std::fs::read(train.join("policies").join(robot).join("config.json")).unwrap();
+        let config: Value = serde_json::from_slice(&config).unwrap();
+        assert_eq!(config["output_features"]["action"]["shape"][0], dims, "{robot}");
+        let inputs = config["input_features"].as_object().unwrap();
+        assert_eq!(inputs.len(), 1 + cameras, "{robot}: {inputs:?}");
+    }
 }

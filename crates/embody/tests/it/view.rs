@@ -36,13 +36,20 @@ held_out = {held_out:?}
 
 /// Two episodes; the second failed, and its flag goes up at frame 4.
 pub fn dataset(path: &Path) {
+    robot(path, &["shoulder", "gripper"], true);
+}
+
+/// The same of a robot with these joints, which has cameras or not.
+pub fn robot(path: &Path, joints: &[&str], sees: bool) {
     let vector = |names: &[&str]| FeatureSpec::new(DType::Float32, &[names.len()], names);
     let mut features = embody_core::Features::new();
-    features.insert("observation.state".into(), vector(&["shoulder", "gripper"]));
-    features.insert("action".into(), vector(&["shoulder", "gripper"]));
+    features.insert("observation.state".into(), vector(joints));
+    features.insert("action".into(), vector(joints));
     features.insert("next.done".into(), FeatureSpec::new(DType::Bool, &[1], &[]));
-    features.insert(CAMERA.into(), FeatureSpec::new(DType::Video, &[SIZE, SIZE, 3], &[]));
-    features.insert(PHOTO.into(), FeatureSpec::new(DType::Image, &[SIZE, SIZE, 3], &[]));
+    if sees {
+        features.insert(CAMERA.into(), FeatureSpec::new(DType::Video, &[SIZE, SIZE, 3], &[]));
+        features.insert(PHOTO.into(), FeatureSpec::new(DType::Image, &[SIZE, SIZE, 3], &[]));
+    }
     let spec = RecordSpec {
         fps: 10.0,
         robot_type: Some("test_arm".into()),
@@ -52,20 +59,22 @@ pub fn dataset(path: &Path) {
         parameters: Value::Null,
         origin: None,
     };
+    let n = joints.len();
     let mut recorder = LeRobotRecorder::create(path, spec).unwrap();
     for (e, length) in LENGTHS.into_iter().enumerate() {
         recorder.begin_episode("Wave <b>twice</b>.").unwrap();
         for t in 0..length {
-            let (state, action) = ([t as f32, e as f32], [t as f32 + 0.5, 0.0]);
+            let (mut state, mut action) = (vec![t as f32; n], vec![0.0; n]);
+            (state[n - 1], action[0]) = (e as f32, t as f32 + 0.5);
             let (done, grey) = ([t >= 4], [(t * 20) as u8; SIZE * SIZE * 3]);
             let row: [(&str, ArrayView<'_>); 5] = [
-                ("observation.state", ArrayView { shape: &[2], data: DataView::F32(&state) }),
-                ("action", ArrayView { shape: &[2], data: DataView::F32(&action) }),
+                ("observation.state", ArrayView { shape: &[n], data: DataView::F32(&state) }),
+                ("action", ArrayView { shape: &[n], data: DataView::F32(&action) }),
                 ("next.done", ArrayView { shape: &[1], data: DataView::Bool(&done) }),
                 (CAMERA, ArrayView { shape: &[SIZE, SIZE, 3], data: DataView::U8(&grey) }),
                 (PHOTO, ArrayView { shape: &[SIZE, SIZE, 3], data: DataView::U8(&grey) }),
             ];
-            recorder.add_frame(&row).unwrap();
+            recorder.add_frame(if sees { &row } else { &row[..3] }).unwrap();
         }
         let outcome = EpisodeOutcome { success: Some(e == 0), ..Default::default() };
         recorder.save_episode(outcome).unwrap();

@@ -2,8 +2,8 @@
 //! in `policy_preprocessor.json` / `policy_postprocessor.json` with their safetensors.
 //!
 //! LeRobot loads with `strict=False`; we refuse a missing, unexpected or misshapen tensor by name.
-//! Types `act` and `diffusion` are LeRobot's to the letter and load there; `act-small`,
-//! `diffusion-small` and `flow` are our own. What LeRobot has no place for, the recording's rate and
+//! Types `act`, `diffusion` and `vqbet` are LeRobot's to the letter and load there; `act-small`,
+//! `diffusion-small`, `vqbet-small` and `flow` are our own. What LeRobot has no place for, the recording's rate and
 //! the joints' names, stands in `embody.json`.
 
 mod language;
@@ -28,8 +28,8 @@ use processors::{EMBEDDED, NormMap, norm_map, read_processor, write_processors};
 pub(crate) use processors::{check_crop, check_representation};
 use settings::Settings;
 pub(crate) use settings::complete;
+use tensors::{Numbers, check_tensor, count, f32_values, flag, indices, parse};
 pub(crate) use tensors::{Stored, read_all_vectors, read_tensors, read_vectors, write_tensors};
-use tensors::{check_tensor, count, f32_values, parse};
 
 pub(crate) const ACTION: &str = "action";
 /// A vector that describes the robot's surroundings.
@@ -105,7 +105,11 @@ pub(crate) fn write_model(dir: &Path, model: &Model) -> Result<()> {
         name: spec.name.clone(),
         shape: spec.stored_shape(),
         values: spec.to_stored(&model.weights[spec.range()]),
-        integer: spec.layout == Layout::Count,
+        numbers: match spec.layout {
+            Layout::Count | Layout::Indices => Numbers::I64,
+            Layout::Flag => Numbers::Bool,
+            _ => Numbers::F32,
+        },
     };
     let tensors: Vec<_> = model.net.table().specs.iter().map(stored).collect();
     write_tensors(&dir.join(MODEL), &tensors)?;
@@ -238,6 +242,10 @@ fn read_weights(
         };
         let values = match spec.layout {
             Layout::Count => vec![count(path, name, &view(name)?)?],
+            Layout::Flag => vec![flag(path, name, &view(name)?)?],
+            Layout::Indices => {
+                indices(path, name, &view(name)?, &spec.stored_shape(), &spec.windows())?
+            }
             _ => f32_values(path, name, &view(name)?, &spec.stored_shape())?,
         };
         spec.read_stored(&values, &mut weights[spec.range()]);

@@ -14,6 +14,7 @@ use crate::imitation::act::ActConfig;
 use crate::imitation::diffusion::DiffusionConfig;
 use crate::imitation::vla::pi0::Pi0Config;
 use crate::imitation::vla::smolvla::{SmolVlaConfig, SmolVlmSizes};
+use crate::imitation::vqbet::VqBetConfig;
 
 pub(crate) type Settings = serde_json::Map<String, Value>;
 
@@ -166,6 +167,19 @@ pub(crate) fn complete(dir: &Path, policy: &mut PolicyConfig) -> Result<(), embo
     Ok(())
 }
 
+const VQBET: Dialect = Dialect {
+    own: &[
+        "stem",
+        "keypoints",
+        "keypoint_layer",
+        "action_representation",
+        "observe_last_action",
+        "temporal_ensemble_coeff",
+    ],
+    carried: &["optimizer_betas", "optimizer_eps", "scheduler_warmup_steps"],
+    fixed: &[],
+};
+
 /// The settings of `policy` as `config.json` has them; `carried` were read with it.
 pub(crate) fn written(policy: &PolicyConfig, carried: &Settings) -> Result<Settings, Error> {
     match policy {
@@ -184,6 +198,8 @@ pub(crate) fn written(policy: &PolicyConfig, carried: &Settings) -> Result<Setti
         PolicyConfig::Diffusion(c) => Ok(in_dialect(&DIFFUSION, object(c)?, carried)),
         PolicyConfig::SmolVla(c) => Ok(one_step(in_dialect(&SMOLVLA, object(c)?, carried))),
         PolicyConfig::Pi0(c) => Ok(one_step(in_dialect(&PI0, object(c)?, carried))),
+        PolicyConfig::VqBetSmall(c) => object(c),
+        PolicyConfig::VqBet(c) => Ok(in_dialect(&VQBET, object(c)?, carried)),
     }
 }
 
@@ -194,7 +210,7 @@ pub(crate) fn read(
     kind: &str,
     mut given: Settings,
 ) -> Result<Option<(PolicyConfig, Settings)>, Error> {
-    if kind != "diffusion" && kind != "diffusion-small" {
+    if !["diffusion", "diffusion-small", "vqbet", "vqbet-small"].contains(&kind) {
         let steps = given.shift_remove("n_obs_steps");
         if steps != Some(1.into()) {
             return Err(damaged(path, &format!("a policy of type `{kind}` has n_obs_steps 1")));
@@ -220,6 +236,11 @@ pub(crate) fn read(
         "pi0" => {
             let (all, carried) = lerobots(path, &PI0, &Pi0Config::default(), given)?;
             Ok(Some((PolicyConfig::Pi0(parse(path, all)?), carried)))
+        }
+        "vqbet-small" => own(PolicyConfig::VqBetSmall(parse(path, given)?)),
+        "vqbet" => {
+            let (all, carried) = lerobots(path, &VQBET, &VqBetConfig::lerobot(), given)?;
+            Ok(Some((PolicyConfig::VqBet(parse(path, all)?), carried)))
         }
         _ => Ok(None),
     }

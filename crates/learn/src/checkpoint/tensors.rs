@@ -7,6 +7,7 @@ use embody_core::{IoContext, Result};
 use indexmap::IndexMap;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
+use super::damaged;
 use crate::error::Error;
 
 /// A tensor on its way to a file.
@@ -14,14 +15,31 @@ pub(crate) struct Stored {
     pub name: String,
     pub shape: Vec<usize>,
     pub values: Vec<f32>,
-    /// Whether it is written as i64.
-    pub integer: bool,
+    pub numbers: Numbers,
+}
+
+/// How a tensor's numbers are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Numbers {
+    F32,
+    I64,
+    Bool,
+}
+
+impl Numbers {
+    fn dtype(self) -> Dtype {
+        match self {
+            Self::F32 => Dtype::F32,
+            Self::I64 => Dtype::I64,
+            Self::Bool => Dtype::BOOL,
+        }
+    }
 }
 
 impl Stored {
     /// One of f32.
     pub fn floats(name: impl Into<String>, shape: Vec<usize>, values: Vec<f32>) -> Self {
-        Self { name: name.into(), shape, values, integer: false }
+        Self { name: name.into(), shape, values, numbers: Numbers::F32 }
     }
 }
 
@@ -58,14 +76,34 @@ pub(crate) fn f32_values(
     view: &TensorView<'_>,
     expected: &[usize],
 ) -> Result<Vec<f32>, Error> {
-    check_tensor(path, name, view, expected)?;
     if view.dtype() == Dtype::BF16 {
+        check_tensor(path, name, view, expected)?;
         let (halves, _) = view.data().as_chunks::<2>();
         let widened = |h: &[u8; 2]| f32::from_bits(u32::from(u16::from_le_bytes(*h)) << 16);
         return Ok(halves.iter().map(widened).collect());
     }
+    fits(path, name, view, expected, Numbers::F32)?;
     let (words, _) = view.data().as_chunks::<4>();
     Ok(words.iter().map(|w| f32::from_le_bytes(*w)).collect())
+}
+
+fn fits(
+    path: &Path,
+    name: &str,
+    view: &TensorView<'_>,
+    expected: &[usize],
+    numbers: Numbers,
+) -> Result<(), Error> {
+    if view.dtype() == numbers.dtype() && view.shape() == expected {
+        return Ok(());
+    }
+    Err(Error::TensorShape {
+        path: path.to_owned(),
+        name: name.to_owned(),
+        found: view.shape().to_vec(),
+        dtype: format!("{:?}", view.dtype()),
+        expected: expected.to_vec(),
+    })
 }
 
 /// One integer as a float.
@@ -76,20 +114,44 @@ pub(crate) fn count(path: &Path, name: &str, view: &TensorView<'_>) -> Result<f3
     f32_values(path, name, view, &[]).map(|values| values[0])
 }
 
+/// Integers, which must be `expected`, as floats: they say how data lie, and no file decides that.
+pub(crate) fn indices(
+    path: &Path,
+    name: &str,
+    view: &TensorView<'_>,
+    shape: &[usize],
+    expected: &[f32],
+) -> Result<Vec<f32>, Error> {
+    fits(path, name, view, shape, Numbers::I64)?;
+    let (words, _) = view.data().as_chunks::<8>();
+    let values: Vec<f32> = words.iter().map(|w| i64::from_le_bytes(*w) as f32).collect();
+    match values == expected {
+        true => Ok(values),
+        false => Err(damaged(path, &format!("tensor `{name}` does not fit the settings"))),
+    }
+}
+
+/// 1 for true, 0 for false.
+pub(crate) fn flag(path: &Path, name: &str, view: &TensorView<'_>) -> Result<f32, Error> {
+    fits(path, name, view, &[], Numbers::Bool)?;
+    Ok(f32::from(view.data() != [0]))
+}
+
 /// Writes tensors.
 pub(crate) fn write_tensors(path: &Path, tensors: &[Stored]) -> Result<()> {
     let bytes = |t: &Stored| -> Vec<u8> {
-        match t.integer {
-            true => t.values.iter().flat_map(|v| (*v as i64).to_le_bytes()).collect(),
-            false => t.values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        match t.numbers {
+            Numbers::I64 => t.values.iter().flat_map(|v| (*v as i64).to_le_bytes()).collect(),
+            Numbers::F32 => t.values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+            Numbers::Bool => t.values.iter().map(|v| u8::from(*v != 0.0)).collect(),
         }
     };
     let bytes: Vec<Vec<u8>> = tensors.iter().map(bytes).collect();
     let wrap = |source| Error::Safetensors { path: path.to_owned(), source };
     let mut views = Vec::new();
     for (tensor, bytes) in tensors.iter().zip(&bytes) {
-        let dtype = if tensor.integer { Dtype::I64 } else { Dtype::F32 };
-        let view = TensorView::new(dtype, tensor.shape.clone(), bytes).map_err(wrap)?;
+        let (dtype, shape) = (tensor.numbers.dtype(), tensor.shape.clone());
+        let view = TensorView::new(dtype, shape, bytes).map_err(wrap)?;
         views.push((tensor.name.as_str(), view));
     }
     let file = safetensors::serialize(views, None).map_err(wrap)?;

@@ -9,12 +9,14 @@ pub(crate) mod act;
 pub(crate) mod diffusion;
 pub(crate) mod flow;
 mod net;
+pub(crate) mod part;
 #[cfg(test)]
 mod tests;
 mod tokens;
 pub(crate) mod transformer;
 pub(crate) mod vision;
 pub(crate) mod vla;
+pub(crate) mod vqbet;
 
 use std::cell::RefCell;
 
@@ -27,7 +29,7 @@ use crate::nn::Weights;
 use crate::ops::Dropped;
 
 pub use net::PolicyConfig;
-pub(crate) use net::{Net, Steps};
+pub(crate) use net::{FirstPhase, Net, Steps};
 pub(crate) use vla::Instruction;
 
 /// What the predicted actions are relative to.

@@ -10,6 +10,7 @@ use super::diffusion::{DiffusionConfig, DiffusionNet, Draws};
 use super::flow::{FlowConfig, FlowDraws, FlowNet};
 use super::vla::pi0::{Pi0Config, Pi0Net, parameter as pi0_parameter};
 use super::vla::smolvla::{SmolVlaConfig, SmolVlaNet};
+use super::vqbet::{VqBetConfig, VqBetNet};
 use super::{ActionRepresentation, Demonstration, Inputs, Pass, Shape};
 use crate::checkpoint::Language;
 use crate::error::{Error, check};
@@ -37,6 +38,12 @@ pub enum PolicyConfig {
     SmolVla(SmolVlaConfig),
     /// LeRobot's π0, to act with.
     Pi0(Pi0Config),
+    /// A small VQ-BeT with a convolutional stem.
+    #[serde(rename = "vqbet-small")]
+    VqBetSmall(VqBetConfig),
+    /// The paper's; what is not set is as in LeRobot.
+    #[serde(rename = "vqbet")]
+    VqBet(#[serde(deserialize_with = "over_vqbet")] VqBetConfig),
 }
 
 fn over_act<'de, D: serde::Deserializer<'de>>(from: D) -> Result<ActConfig, D::Error> {
@@ -45,6 +52,10 @@ fn over_act<'de, D: serde::Deserializer<'de>>(from: D) -> Result<ActConfig, D::E
 
 fn over_diffusion<'de, D: serde::Deserializer<'de>>(from: D) -> Result<DiffusionConfig, D::Error> {
     over(DiffusionConfig::lerobot(), from)
+}
+
+fn over_vqbet<'de, D: serde::Deserializer<'de>>(from: D) -> Result<VqBetConfig, D::Error> {
+    over(VqBetConfig::lerobot(), from)
 }
 
 /// Settings laid over `defaults`.
@@ -85,6 +96,14 @@ impl Steps {
     }
 }
 
+/// The first phase of a training in two, whose learning rate is the same throughout.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct FirstPhase {
+    pub steps: usize,
+    pub lr: f64,
+    pub weight_decay: f64,
+}
+
 impl PolicyConfig {
     /// A checkpoint's `type`.
     pub fn kind(&self) -> &'static str {
@@ -96,6 +115,8 @@ impl PolicyConfig {
             Self::Flow(_) => "flow",
             Self::SmolVla(_) => "smolvla",
             Self::Pi0(_) => "pi0",
+            Self::VqBetSmall(_) => "vqbet-small",
+            Self::VqBet(_) => "vqbet",
         }
     }
 
@@ -104,6 +125,7 @@ impl PolicyConfig {
         let (own, kind) = match self {
             Self::Act(c) => (!c.is_lerobots(), "act-small"),
             Self::Diffusion(c) => (!c.is_lerobots(), "diffusion-small"),
+            Self::VqBet(c) => (!c.is_lerobots(), "vqbet-small"),
             _ => (false, ""),
         };
         let rule = format!("a stem and the like are no part of LeRobot's; take `{kind}`");
@@ -120,7 +142,15 @@ impl PolicyConfig {
             Self::Flow(c) => c.validate(),
             Self::SmolVla(c) => c.validate(),
             Self::Pi0(c) => c.validate(),
+            Self::VqBetSmall(c) | Self::VqBet(c) => c.validate(),
         }
+    }
+
+    /// What has to learn before the rest can.
+    pub(crate) fn first_phase(&self) -> Option<FirstPhase> {
+        let (Self::VqBetSmall(c) | Self::VqBet(c)) = self else { return None };
+        let (steps, lr) = (c.n_vqvae_training_steps, c.optimizer_vqvae_lr);
+        Some(FirstPhase { steps, lr, weight_decay: c.optimizer_vqvae_weight_decay })
     }
 
     /// How far it looks back and ahead; `validate` first.
@@ -141,6 +171,11 @@ impl PolicyConfig {
             Self::Pi0(c) => {
                 Steps { observed: 1, predicted: c.chunk_size, executed: c.n_action_steps }
             }
+            Self::VqBetSmall(c) | Self::VqBet(c) => Steps {
+                observed: c.n_obs_steps,
+                predicted: c.chunks() - 1 + c.action_chunk_size,
+                executed: c.action_chunk_size,
+            },
         }
     }
 
@@ -151,6 +186,7 @@ impl PolicyConfig {
             Self::DiffusionSmall(c) | Self::Diffusion(c) => c.temporal_ensemble_coeff,
             Self::Flow(c) => c.temporal_ensemble_coeff,
             Self::SmolVla(_) | Self::Pi0(_) => None,
+            Self::VqBetSmall(c) | Self::VqBet(c) => c.temporal_ensemble_coeff,
         }
     }
 
@@ -160,6 +196,7 @@ impl PolicyConfig {
             Self::ActSmall(c) | Self::Act(c) => c.dropout,
             Self::DiffusionSmall(_) | Self::Diffusion(_) | Self::SmolVla(_) | Self::Pi0(_) => 0.0,
             Self::Flow(c) => c.dropout,
+            Self::VqBetSmall(c) | Self::VqBet(c) => c.dropout,
         }
     }
 
@@ -172,13 +209,20 @@ impl PolicyConfig {
             }
             Self::Flow(c) => (c.action_representation, c.observe_last_action),
             Self::SmolVla(_) | Self::Pi0(_) => (ActionRepresentation::Absolute, false),
+            Self::VqBetSmall(c) | Self::VqBet(c) => {
+                (c.action_representation, c.observe_last_action)
+            }
         }
     }
 
     /// The part of each picture that is seen, and whether it lies anywhere in training.
     pub(crate) fn crop(&self) -> Option<((usize, usize), bool)> {
-        let (Self::DiffusionSmall(c) | Self::Diffusion(c)) = self else { return None };
-        c.crop_shape.map(|[height, width]| ((height, width), c.crop_is_random))
+        let (shape, random) = match self {
+            Self::DiffusionSmall(c) | Self::Diffusion(c) => (c.crop_shape, c.crop_is_random),
+            Self::VqBetSmall(c) | Self::VqBet(c) => (c.crop_shape, c.crop_is_random),
+            _ => return None,
+        };
+        shape.map(|[height, width]| ((height, width), random))
     }
 
     /// Whether a training can make or change it.
@@ -240,6 +284,7 @@ impl PolicyConfig {
         match self {
             // Samples are kept within ± 1 while noise is taken away.
             Self::DiffusionSmall(_) | Self::Diffusion(_) => NormMode::MinMax,
+            Self::VqBetSmall(_) | Self::VqBet(_) => NormMode::MinMax,
             Self::ActSmall(_) | Self::Act(_) | Self::Flow(_) | Self::SmolVla(_) | Self::Pi0(_) => {
                 NormMode::MeanStd
             }
@@ -255,6 +300,7 @@ pub(crate) enum Net {
     Flow(FlowNet),
     SmolVla(Box<SmolVlaNet>),
     Pi0(Box<Pi0Net>),
+    VqBet(Box<VqBetNet>),
 }
 
 impl Net {
@@ -269,6 +315,9 @@ impl Net {
             PolicyConfig::Flow(c) => Self::Flow(FlowNet::new(c, shape)?),
             PolicyConfig::SmolVla(c) => Self::SmolVla(Box::new(SmolVlaNet::new(c, shape)?)),
             PolicyConfig::Pi0(c) => Self::Pi0(Box::new(Pi0Net::new(c, shape)?)),
+            PolicyConfig::VqBetSmall(c) | PolicyConfig::VqBet(c) => {
+                Self::VqBet(Box::new(VqBetNet::new(c, shape)?))
+            }
         })
     }
 
@@ -280,6 +329,25 @@ impl Net {
             Self::Flow(net) => &net.table,
             Self::SmolVla(net) => &net.table,
             Self::Pi0(net) => &net.table,
+            Self::VqBet(net) => &net.table,
+        }
+    }
+
+    /// Phase of the training that `weights` are in, which stands in them.
+    pub fn phase(&self, weights: &[f32]) -> u8 {
+        if let Self::VqBet(net) = self { net.phase(weights) } else { 0 }
+    }
+
+    /// What the shard adds to averages that run along with the weights, to be summed up over the
+    /// shards; empty where there are none.
+    pub fn tally(&self, pass: Pass<'_>, wanted: &Demonstration) -> Vec<f32> {
+        if let Self::VqBet(net) = self { net.tally(pass, wanted) } else { Vec::new() }
+    }
+
+    /// Moves such averages in `weights` by the batch's `tally`; the `last` ends the first phase.
+    pub fn settle(&self, tally: &[f32], last: bool, weights: &mut [f32]) {
+        if let Self::VqBet(net) = self {
+            net.settle(tally, last, weights);
         }
     }
 
@@ -326,6 +394,11 @@ impl Net {
                 let times = net.draw_times(rng, wanted.rows);
                 net.loss(pass, inputs, wanted, &FlowDraws { noise, times })
             }
+            Self::VqBet(net) => {
+                let draw = |_| rng.random_range(0.0..1.0);
+                let draws: Vec<f32> = (0..net.draws(wanted.rows)).map(draw).collect();
+                net.loss(pass, inputs, wanted, &draws)
+            }
         }
     }
 
@@ -346,16 +419,16 @@ impl Net {
 
     /// Normalised actions `[predicted, action_dim]` for one observation.
     pub fn predict(&self, pass: Pass<'_>, inputs: &Inputs, rng: &mut ChaCha8Rng) -> Vec<f32> {
-        let draw = |out: &mut [f32]| normals(rng, out);
         match self {
             Self::Act(net) => {
                 let actions = net.forward(pass, inputs, None).into_data();
                 actions.as_slice::<f32>().expect("actions are f32").to_vec()
             }
-            Self::Diffusion(net) => net.predict(pass, inputs, draw),
-            Self::Flow(net) => net.predict(pass, inputs, draw),
-            Self::SmolVla(net) => net.predict(pass, inputs, draw),
-            Self::Pi0(net) => net.predict(pass, inputs, draw),
+            Self::Diffusion(net) => net.predict(pass, inputs, |out| normals(rng, out)),
+            Self::Flow(net) => net.predict(pass, inputs, |out| normals(rng, out)),
+            Self::SmolVla(net) => net.predict(pass, inputs, |out| normals(rng, out)),
+            Self::Pi0(net) => net.predict(pass, inputs, |out| normals(rng, out)),
+            Self::VqBet(net) => net.predict(pass, inputs, || rng.random_range(0.0..1.0)),
         }
     }
 }

@@ -8,6 +8,7 @@ use std::process::Command;
 
 use burn::tensor::{Tensor, TensorData};
 use embody_core::{ArrayView, DataView, Observations};
+use rand::Rng;
 use serde_json::{Value, json};
 
 use super::diffusion::Draws;
@@ -110,6 +111,21 @@ fn begins_alike(model: &Model) {
     }
 }
 
+/// In the first phase of training, codebooks are the same after a step, and marked as done.
+fn codebooks_agree(model: &Model, tally: &[f32], theirs: &Vectors) {
+    let mut weights = model.weights.clone();
+    model.net.settle(tally, true, &mut weights);
+    let after = theirs.iter().filter_map(|(name, v)| Some((name.strip_prefix("after.")?, v)));
+    let mut count = 0;
+    for (name, theirs) in after {
+        let spec = model.net.table().specs.iter().find(|s| s.name == name).expect("a parameter");
+        let off = error(&spec.to_stored(&weights[spec.range()]), theirs, 1e-3);
+        assert!(off < TOLERANCE, "{name} differs by {off} after a step");
+        count += 1;
+    }
+    assert_eq!(count, if tally.is_empty() { 0 } else { 10 });
+}
+
 /// Whether every gradient agrees; loss and ACT's actions have to.
 fn gradients_agree(model: &Model, theirs: &Vectors) -> bool {
     let device = backend().device(0);
@@ -141,6 +157,16 @@ fn gradients_agree(model: &Model, theirs: &Vectors) -> bool {
             let levels = theirs["levels"].iter().map(|l| *l as usize).collect();
             let draws = Draws { noise: theirs["noise"].clone(), levels };
             net.loss(pass, &inputs, &wanted, &draws)
+        }
+        Net::VqBet(net) => {
+            let at_rest = Pass { w: &plain, ..pass };
+            let codes = net.codes(at_rest, &wanted);
+            let their: Vec<usize> = theirs["codes"].iter().map(|c| *c as usize).collect();
+            assert_eq!(codes, their, "codes differ");
+            let distinct: std::collections::BTreeSet<_> = codes.chunks_exact(2).collect();
+            assert!(distinct.len() > 4, "only {} pairs of codes are tried", distinct.len());
+            codebooks_agree(model, &net.tally(at_rest, &wanted), theirs);
+            net.loss(pass, &inputs, &wanted, &theirs["noise"])
         }
         Net::Flow(_) => unreachable!("LeRobot has no such policy"),
         Net::SmolVla(_) | Net::Pi0(_) => unreachable!("VLAs have tests of their own"),
@@ -217,7 +243,14 @@ fn acted(dir: &Path, shown: &Shown) -> Vec<f32> {
 
 /// Gives the oracle the noise that our policy draws in each situation.
 fn share_noise(home: &Path, model: &Model, shown: &Shown) {
-    let Net::Diffusion(net) = &model.net else { return };
+    let (draws, size) = match &model.net {
+        Net::Diffusion(net) => {
+            let size = net.config().horizon * model.processor.action.dim();
+            (1 + net.config().inference_steps(), size)
+        }
+        Net::VqBet(net) => (net.acting_draws() / 2, 2),
+        _ => return,
+    };
     let inference = Inference::new(model.clone(), backend(), 1);
     let p = &model.processor;
     let observed = model.config.steps().observed;
@@ -238,15 +271,16 @@ fn share_noise(home: &Path, model: &Model, shown: &Shown) {
             })
         })
         .collect();
-    let size = net.config().horizon * p.action.dim();
-    let draws = 1 + net.config().inference_steps();
     let noise: Vec<Stored> = (0..STEPS)
         .map(|t| {
             let seen: Vec<&Seen> =
                 (0..observed).rev().map(|back| &each[t.saturating_sub(back)]).collect();
             let mut rng = situation_noise(&seen);
             let mut values = vec![0.0; draws * size];
-            values.chunks_exact_mut(size).for_each(|part| normals(&mut rng, part));
+            match &model.net {
+                Net::VqBet(_) => values.iter_mut().for_each(|v| *v = rng.random_range(0.0..1.0)),
+                _ => values.chunks_exact_mut(size).for_each(|part| normals(&mut rng, part)),
+            }
             Stored::floats(t.to_string(), vec![draws, size], values)
         })
         .collect();
@@ -284,6 +318,9 @@ fn compare_drawn(case: &Value) -> bool {
     }
     if case["state"] == 0 {
         return true; // LeRobot's ACT can't act without a state.
+    }
+    if case["phase"] == 1 {
+        return true; // It has not learned to act.
     }
     let cameras = case["cameras"].as_array().map_or(0, Vec::len);
     let pictures = (0..cameras).map(|i| bytes(&theirs[&format!("step.image.{i}")])).collect();
@@ -344,6 +381,21 @@ fn diffusion(changes: Value, cameras: Value, env: usize) -> Value {
     json!({
         "type": "diffusion", "config": over(small, changes), "modes": modes, "cameras": cameras,
         "state": 5, "env": env, "action": 4,
+    })
+}
+
+/// `changes` over small sizes, in the first or second phase of training.
+fn vqbet(changes: Value, phase: u8) -> Value {
+    let small = json!({
+        "n_obs_steps": 3, "gpt_block_size": 32, "gpt_input_dim": 48, "gpt_output_dim": 40,
+        "gpt_n_layer": 2, "gpt_n_head": 4, "gpt_hidden_dim": 64, "dropout": 0.0,
+        "vqvae_n_embed": 8, "vqvae_embedding_dim": 32, "vqvae_enc_hidden_dim": 48,
+        "spatial_softmax_num_keypoints": 6, "crop_shape": [48, 64], "n_vqvae_training_steps": 1,
+    });
+    let modes = json!({ "VISUAL": "IDENTITY", "STATE": "MIN_MAX", "ACTION": "MIN_MAX" });
+    json!({
+        "type": "vqbet", "config": over(small, changes), "modes": modes, "cameras": [[60, 80]],
+        "state": 5, "env": 0, "action": 4, "phase": phase,
     })
 }
 
@@ -416,4 +468,32 @@ fn diffusion_of_two_cropped_cameras_of_the_first_kind_equals_lerobot() {
         "use_separate_rgb_encoder_per_camera": false, "crop_shape": [61, 84],
     });
     compare(&diffusion(changes, json!([[64, 96], [64, 96]]), 3));
+}
+
+#[test]
+fn the_first_phase_of_vqbet_equals_lerobot() {
+    compare(&vqbet(json!({}), 1));
+}
+
+#[test]
+fn vqbet_equals_lerobot() {
+    compare(&vqbet(json!({}), 2));
+}
+
+/// Where the actions' error does not outweigh the codes', whose gradients then show.
+#[test]
+fn vqbet_choosing_codes_in_turn_equals_lerobot() {
+    let changes = json!({
+        "offset_loss_weight": 1.0, "sequentially_select": true, "bet_softmax_temperature": 1.0,
+        "n_action_pred_token": 1, "action_chunk_size": 3, "use_group_norm": true,
+    });
+    compare(&vqbet(changes, 2));
+}
+
+#[test]
+fn vqbet_of_the_papers_sizes_equals_lerobot() {
+    let mut case = vqbet(json!({}), 2);
+    case["config"] = json!({ "dropout": 0.0, "offset_loss_weight": 10.0 });
+    case["cameras"] = json!([[96, 96]]);
+    compare(&case);
 }

@@ -139,6 +139,18 @@ pub(crate) struct ResNet {
 }
 
 impl ResNet {
+    /// Blocks of each of the four layers of torchvision's `variant`.
+    pub fn depths(variant: &str) -> Result<[usize; 4], Error> {
+        match variant {
+            "resnet18" => Ok([2, 2, 2, 2]),
+            "resnet34" => Ok([3, 4, 6, 3]),
+            _ => {
+                let rule = "this version has `resnet18` and `resnet34`".to_owned();
+                Err(Error::Config { key: "vision_backbone", value: variant.to_owned(), rule })
+            }
+        }
+    }
+
     /// Lays out torchvision's `resnet18` or `resnet34` under `name`.
     pub fn new(
         t: &mut ParamTable,
@@ -146,15 +158,7 @@ impl ResNet {
         variant: &str,
         norm: BackboneNorm,
     ) -> Result<Self, Error> {
-        let depths = match variant {
-            "resnet18" => [2, 2, 2, 2],
-            "resnet34" => [3, 4, 6, 3],
-            _ => {
-                let rule = "this version has `resnet18` and `resnet34`";
-                check("vision_backbone", variant, false, rule)?;
-                [0; 4]
-            }
-        };
+        let depths = Self::depths(variant)?;
         let numbered = norm != BackboneNorm::Frozen;
         let names = match numbered {
             true => (format!("{name}.0"), format!("{name}.1")),

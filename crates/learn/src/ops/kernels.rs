@@ -303,15 +303,18 @@ pub enum KeyMask {
     Only(Arc<[bool]>),
     /// Those that are true, `[queries, keys]`, in every sequence alike; at least one of each query.
     Pairs(Arc<[bool]>),
+    /// Those up to the query's own place, of sequences that look at themselves.
+    Causal,
 }
 
 impl KeyMask {
-    /// Puts the scores of keys that query `q` of sequence `b` may not see beyond reach.
-    fn apply(&self, scores: &mut [f32], b: usize, q: usize) {
+    /// Puts the scores of keys that `query` of sequence `b` may not see beyond reach.
+    fn apply(&self, scores: &mut [f32], b: usize, query: usize) {
         let (kept, row) = match self {
             Self::All => return,
+            Self::Causal => return scores[query + 1..].fill(f32::MIN),
             Self::Only(kept) => (kept, b),
-            Self::Pairs(kept) => (kept, q),
+            Self::Pairs(kept) => (kept, query),
         };
         let kept = &kept[row * scores.len()..(row + 1) * scores.len()];
         let hidden = scores.iter_mut().zip(kept).filter(|(_, kept)| !**kept);
@@ -344,8 +347,8 @@ pub fn attention(
             let size = (g.queries, head, g.keys);
             matmul(size, &mut weights, at, g.keys, qm, km.t(), scale, 0.0);
             let rows = weights[at..at + g.queries * g.keys].chunks_exact_mut(g.keys);
-            for (i, row) in rows.enumerate() {
-                mask.apply(row, b, i);
+            for (query, row) in rows.enumerate() {
+                mask.apply(row, b, query);
                 softmax(row);
             }
             let p = with_dropped(&weights, dropped, at, g, &mut kept);

@@ -68,15 +68,20 @@ pub(crate) fn attention(
     let k = split(kv.clone().slice([0..batch, 0..keys, 0..dim]), keys);
     let v = split(kv.slice([0..batch, 0..keys, dim..2 * dim]), keys);
     let mut scores = split(q, queries).matmul(k.transpose()) / (head as f64).sqrt();
-    let kept = match mask {
+    let out_of_sight = |seen: bool| if seen { 0.0f32 } else { -1e30 };
+    let of = |kept: &[bool]| kept.iter().map(|kept| out_of_sight(*kept)).collect();
+    let hidden: Option<(Vec<f32>, _)> = match mask {
         KeyMask::All => None,
-        KeyMask::Only(kept) => Some((kept, [batch, 1, 1, keys])),
-        KeyMask::Pairs(kept) => Some((kept, [1, 1, queries, keys])),
+        KeyMask::Only(kept) => Some((of(kept), [batch, 1, 1, keys])),
+        KeyMask::Pairs(kept) => Some((of(kept), [1, 1, queries, keys])),
+        KeyMask::Causal => {
+            let seen = |i| out_of_sight(i % keys <= i / keys);
+            Some(((0..queries * keys).map(seen).collect(), [1, 1, queries, keys]))
+        }
     };
-    if let Some((kept, shape)) = kept {
-        let hidden: Vec<f32> = kept.iter().map(|kept| if *kept { 0.0 } else { -1e30 }).collect();
-        let hidden = TensorData::new(hidden, shape);
-        scores = scores.clone() + Tensor::<4>::from_data(hidden, &scores.device());
+    if let Some((hidden, shape)) = hidden {
+        let hidden = Tensor::<4>::from_data(TensorData::new(hidden, shape), &scores.device());
+        scores = scores + hidden;
     }
     let mut weights = softmax(scores, 3);
     if let Some(factors) = dropped {

@@ -106,6 +106,15 @@ fn attention_matches_burn() {
 }
 
 #[test]
+fn causal_attention_matches_burn() {
+    let rng = &mut ChaCha8Rng::seed_from_u64(6);
+    let (q, kv) = (random(rng, [2, 6, 12]), random(rng, [2, 6, 24]));
+    let ours = attention(q.clone(), kv.clone(), 3, &KeyMask::Causal, None);
+    let theirs = reference::attention(q.clone(), kv.clone(), 3, &KeyMask::Causal, None);
+    compare("causal attention", rng, ours, theirs, &[leaf!(q), leaf!(kv)]);
+}
+
+#[test]
 fn spatial_softmax_matches_burn() {
     let rng = &mut ChaCha8Rng::seed_from_u64(5);
     let map = random(rng, [3, 6, 5, 4]);

@@ -92,15 +92,10 @@ pub(crate) fn targets(batch: &Batch, p: &Processor, steps: Steps) -> Result<Targ
 
 impl Targets {
     /// What rows `range` should lead to.
-    pub fn wanted(&self, range: Range<usize>) -> Demonstration {
+    pub fn wanted(&self, range: Range<usize>, share: LossShare) -> Demonstration {
         let rows = range.len();
         let width = self.steps.predicted;
         let dim = self.actions.len() / self.kept.len().max(1);
-        let kept = self.kept.iter().filter(|kept| **kept).count().max(1);
-        let share = LossShare {
-            per_value: 1.0 / (kept * dim) as f32,
-            per_row: width as f32 / self.kept.len() as f32,
-        };
         Demonstration {
             actions: self.actions[range.start * width * dim..range.end * width * dim].to_vec(),
             kept: self.kept[range.start * width..range.end * width].to_vec(),
@@ -110,13 +105,26 @@ impl Targets {
     }
 }
 
+impl LossShare {
+    /// Of the shards of a batch whose robots should lead to `all`.
+    pub fn over<'a>(all: impl Iterator<Item = &'a Targets>) -> Self {
+        let (mut values, mut rows) = (0, 0);
+        for t in all {
+            let dim = t.actions.len() / t.kept.len().max(1);
+            values += t.kept.iter().filter(|kept| **kept).count().max(1) * dim;
+            rows += t.kept.len() / t.steps.predicted;
+        }
+        Self { per_value: 1.0 / values as f32, per_row: 1.0 / rows as f32 }
+    }
+}
+
 /// How the pictures of one step change.
 #[derive(Clone, Copy)]
 pub(crate) struct Augment {
     pub config: AugmentConfig,
     pub seed: u64,
-    pub step: usize,
-    pub batch_size: usize,
+    /// Number of the batch's first row among all that were ever drawn.
+    pub first: usize,
     /// Whether the part that is seen lies anywhere in the picture.
     pub crop_is_random: bool,
 }
@@ -234,7 +242,7 @@ impl Jitter {
 impl Augment {
     /// Window and colours of camera `number` in row `row`: a stream per sample, whatever the shard.
     fn draw(&self, row: usize, number: usize, camera: &CameraInput) -> (Window, Option<Jitter>) {
-        let sample = (self.step * self.batch_size + row) as u64;
+        let sample = (self.first + row) as u64;
         let mut rng = noise::stream(self.seed, &format!("train/augment/{number}"), sample);
         let mut window = camera.centre();
         if self.crop_is_random {

@@ -157,8 +157,8 @@ impl Bench {
     /// Settings that make no network.
     pub fn predictions(&self, count: usize) -> Result<Vec<f64>> {
         let run = Run::new(&self.source, &self.cfg, None)?;
-        let inference =
-            Inference::new(run.model(run.net.table().initial(self.cfg.seed)), self.cfg.backend, 1);
+        let model = run.model(&run.robots[0], &run.net.table().initial(self.cfg.seed));
+        let inference = Inference::new(model, self.cfg.backend, 1);
         let p = &inference.model.processor;
         let pixels: Vec<Vec<u8>> =
             p.cameras.iter().map(|c| vec![127; c.height * c.width * 3]).collect();

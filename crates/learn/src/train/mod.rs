@@ -7,52 +7,57 @@
 mod batch;
 mod bench;
 mod config;
+mod phase;
 mod preset;
+mod robot;
 mod start;
 mod state;
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use burn::tensor::{Device, Tensor};
 use embody_core::{
-    AtomicDir, Batch, BatchSource, ContentHash, FeatureSpec, IoContext, Loader, LoaderOptions,
+    AtomicDir, Batch, BatchSource, ContentHash, Embodiment, IoContext, Loader, LoaderOptions,
     Result, Sampler, Task, derive_seed, hash_bytes,
 };
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
-pub(crate) use batch::{Targets, inputs, targets};
+pub(crate) use batch::{inputs, targets};
 pub use bench::{Bench, BenchShape};
 pub(crate) use config::windows;
 pub use config::{AugmentConfig, TrainConfig, required_windows};
 pub use preset::{Preset, preset, presets};
 pub use start::{Start, StartStatistics};
 
-use crate::checkpoint::{self, ACTION, ENVIRONMENT, Model};
-use crate::error::{Error, name_frames};
+use crate::checkpoint::{self, Model};
+use crate::error::{Error, check, name_frames};
 use crate::events::Events;
-use crate::imitation::{ActionRepresentation, Dropout, Instruction, Net, Pass, Steps};
+use crate::imitation::{Dropout, Instruction, LossShare, Net, Pass};
 use crate::nn::Weights;
 use crate::noise;
-use crate::optim::{self, OptimState, StepSettings};
-use crate::processor::{
-    CameraInput, IMAGE_MEAN, IMAGE_STD, NormMode, Normalizer, PixelTable, Processor, VectorInput,
-};
+use crate::optim::{self, OptimState};
 use crate::workers::Workers;
 use batch::Augment;
+use phase::Phases;
+use robot::{Part, Robot, parts, robots};
 pub(crate) use state::Lines;
 use state::{Best, Saved, Window};
 
 /// The trained policy's folder in a run's folder.
 pub const POLICY_DIR: &str = "policy";
+/// In its place, where it was trained for several robots: each one's policy under its name.
+pub const POLICIES_DIR: &str = "policies";
 /// A run's metrics: reproducible, unlike its timings.
 pub const METRICS_FILE: &str = "metrics.jsonl";
 
 /// What a finished run left.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TrainOutcome {
-    /// The policy's folder, LeRobot's checkpoint layout.
-    pub model_dir: PathBuf,
+    /// The policy's folder, LeRobot's checkpoint layout; of several robots, each one's.
+    pub policies: Vec<PathBuf>,
     /// `metrics.jsonl`: step, loss, held_out_loss, lr, grad_norm, epoch.
     pub metrics: PathBuf,
     /// Optimiser steps taken in all.
@@ -170,11 +175,13 @@ pub fn train(
     task.begin("train", Some(cfg.steps as u64), "steps");
     let end = run.steps(held_out, saved, out_dir, task)?;
 
-    let dir = AtomicDir::begin(&out_dir.join(POLICY_DIR), false)?;
     let steps = end.saved.step;
     let weights = end.saved.best.map_or(end.saved.optim.ema, |best| best.weights);
-    checkpoint::write_model(dir.path(), &run.model(weights))?;
-    let model_dir = dir.commit()?;
+    for robot in &run.robots {
+        let dir = AtomicDir::begin(&robot.folder(out_dir), false)?;
+        checkpoint::write_model(dir.path(), &run.model(robot, &weights))?;
+        dir.commit()?;
+    }
     let done = DoneFile {
         config_hash: run.hash.clone(),
         config: cfg.of_the_result(),
@@ -190,7 +197,7 @@ pub fn train(
     state::clear(out_dir)?;
     task.end("train");
     Ok(TrainOutcome {
-        model_dir,
+        policies: run.policies(out_dir),
         metrics: out_dir.join(METRICS_FILE),
         steps,
         train_loss: end.loss,
@@ -207,17 +214,24 @@ pub fn train(
 struct Run<'a> {
     source: &'a dyn BatchSource,
     cfg: &'a TrainConfig,
+    /// For all robots.
     net: Net,
-    steps: Steps,
-    processor: Processor,
-    action_names: Vec<String>,
+    robots: Vec<Robot>,
+    phases: Phases,
     versions: Vec<ContentHash>,
     /// Settings of LeRobot's that only its programs read, of the policy that training began with.
     carried: serde_json::Map<String, serde_json::Value>,
     hash: ContentHash,
     workers: Workers,
-    pixels: Vec<PixelTable>,
     device: Device,
+}
+
+/// A shard's part of the batch's loss, its gradients, and what it adds to running averages.
+#[derive(Default)]
+struct ShardOutcome {
+    loss: f64,
+    grads: Vec<f32>,
+    tally: Vec<f32>,
 }
 
 struct End {
@@ -245,103 +259,47 @@ impl<'a> Run<'a> {
         cfg: &'a TrainConfig,
         start: Option<&Start>,
     ) -> Result<Self> {
-        let features = source.features();
-        let feature = |key: &str| -> Result<&FeatureSpec, Error> {
-            features.get(key).ok_or_else(|| Error::MissingFeature {
-                key: key.to_owned(),
-                known: features.keys().cloned().collect::<Vec<_>>().join(", "),
-            })
-        };
         cfg.validate()?;
-        let stats = |key: &str, dim| {
-            let of_start = start.and_then(|start| start.normalizer(key));
-            let mode = of_start.map_or(cfg.policy.norm_mode(), |of_start| of_start.mode);
-            Normalizer::from_stats(mode, key, source.stats().get(key), dim)
-        };
-        let vector = |key: String, dim: usize| -> Result<VectorInput> {
-            Ok(VectorInput { normalizer: stats(&key, dim)?, key })
-        };
-        let mut cameras = Vec::new();
-        let (mut state, mut env) = (None, None);
-        for key in chosen_inputs(cfg, source) {
-            let spec = feature(&key)?;
-            let numeric = spec.dtype.is_numeric();
-            match spec.shape.as_slice() {
-                [height, width, 3] if spec.dtype.is_visual() => {
-                    let (height, width) = (*height, *width);
-                    let crop = cfg.policy.crop().map(|(size, _)| size);
-                    let normalizer =
-                        Normalizer::guarded(NormMode::MeanStd, &IMAGE_MEAN, &IMAGE_STD);
-                    let camera =
-                        CameraInput { key, height, width, crop, normalizer, letterbox: None };
-                    checkpoint::check_crop(&camera)?;
-                    cameras.push(camera);
-                }
-                [n] if numeric && key == ENVIRONMENT => env = Some(vector(key, *n)?),
-                [n] if numeric && state.is_none() => state = Some(vector(key, *n)?),
-                shape => {
-                    let found = format!("{:?} {shape:?}", spec.dtype);
-                    let expected = "RGB pictures [h, w, 3], or one vector".to_owned();
-                    return Err(Error::FeatureShape { key, found, expected }.into());
-                }
-            }
-        }
-        let action_names = feature(ACTION)?.dim_names();
-        let action_dim = action_names.len();
-        let (representation, observes_last) = cfg.policy.representation();
-        let steps = cfg.policy.steps();
-        let mut processor = Processor {
-            state,
-            env,
-            action: stats(ACTION, action_dim)?,
-            lag: None,
-            cameras,
-            representation,
-        };
-        checkpoint::check_representation(&cfg.policy, processor.state_dim(), action_dim)?;
-        let delta = representation != ActionRepresentation::Absolute;
-        if delta || observes_last {
-            let (actions, lag) = measured_normalizers(source, &processor, steps)?;
-            processor.action = if delta { actions } else { processor.action };
-            processor.lag = observes_last.then_some(lag);
-        }
-        if let Some(start) = start {
-            start.lend_statistics(&mut processor);
-        }
-        let net = Net::new(&cfg.policy, &checkpoint::net_shape(&processor))?;
+        let (net, robots) = robots(source, cfg, start)?;
+        let begins = start.map_or(0, |start| start.model.net.phase(&start.model.weights));
+        let phases = Phases::new(cfg, begins);
+        let rule = format!("the first {} teach the policy its codes", phases.first_steps());
+        check("steps", cfg.steps, cfg.steps > phases.first_steps(), &rule)?;
         let workers = cfg.backend.workers(cfg.threads)?;
-        let hash = run_hash(source, cfg, &processor, start);
+        let hash = run_hash(source, cfg, &robots, start);
         let versions = source.versions()?;
-        let pixels = processor.cameras.iter().map(CameraInput::pixel_table).collect();
         let device = cfg.backend.device(cfg.threads);
         Ok(Self {
             source,
             cfg,
             net,
-            steps,
-            processor,
-            action_names,
+            robots,
+            phases,
             versions,
             carried: start.map(|start| start.model.carried.clone()).unwrap_or_default(),
             hash,
             workers,
-            pixels,
             device,
         })
     }
 
-    fn model(&self, weights: Vec<f32>) -> Model {
+    /// The policy of `robot`, whose weights stand in `weights`, those of all.
+    fn model(&self, robot: &Robot, weights: &[f32]) -> Model {
         Model {
             config: self.cfg.policy.clone(),
-            net: self.net.clone(),
-            processor: self.processor.clone(),
-            weights,
+            net: robot.net.clone(),
+            processor: robot.processor.clone(),
+            weights: robot.weights(weights).into_owned(),
             fps: self.source.fps(),
-            action_names: self.action_names.clone(),
+            action_names: robot.action_names.clone(),
             trained_on: self.versions.clone(),
             carried: self.carried.clone(),
             instruction: Instruction::default(),
         }
+    }
+
+    fn policies(&self, out_dir: &Path) -> Vec<PathBuf> {
+        self.robots.iter().map(|robot| robot.folder(out_dir)).collect()
     }
 
     /// The outcome of an earlier, complete run with the same hash.
@@ -350,12 +308,12 @@ impl<'a> Run<'a> {
             return Ok(None);
         }
         let done: DoneFile = checkpoint::read_json(done_path)?;
-        let model_dir = out_dir.join(POLICY_DIR);
-        if done.config_hash != self.hash || !model_dir.is_dir() {
+        let policies = self.policies(out_dir);
+        if done.config_hash != self.hash || !policies.iter().all(|policy| policy.is_dir()) {
             return Ok(None);
         }
         Ok(Some(TrainOutcome {
-            model_dir,
+            policies,
             metrics: out_dir.join(METRICS_FILE),
             steps: done.steps,
             train_loss: done.loss,
@@ -411,14 +369,17 @@ impl<'a> Run<'a> {
                 let done = saved.step;
                 let mut at_end = done == cfg.steps;
                 saved.elapsed_s = before + started.elapsed().as_secs_f64();
-                if done.is_multiple_of(cfg.log_every) || at_end {
+                let turns = self.phases.turns(done);
+                if done.is_multiple_of(cfg.log_every) || at_end || turns {
                     let judge =
                         at_end || (cfg.eval_every > 0 && done.is_multiple_of(cfg.eval_every));
                     let held_out_loss = match held_out.filter(|h| judge && !h.is_empty()) {
                         Some(source) => Some(self.held_out_loss(source, &saved.optim.ema)?),
                         None => None,
                     };
-                    if let Some(loss) = held_out_loss.filter(|_| cfg.patience > 0) {
+                    // Losses of two phases are of different things.
+                    let judges = cfg.patience > 0 && done >= self.phases.first_steps();
+                    if let Some(loss) = held_out_loss.filter(|_| judges) {
                         at_end |= saved.judge(loss, cfg.patience * cfg.eval_every);
                     }
                     let (loss, grad_norm) = saved.window.means();
@@ -471,7 +432,7 @@ impl<'a> Run<'a> {
                     saved.events_len = events.sync()?;
                     metrics.sync()?;
                     timing.sync()?;
-                    let model = self.model(saved.optim.ema.clone());
+                    let model = self.model(&self.robots[0], &saved.optim.ema);
                     state::save(out_dir, &saved, &self.hash, &model)?;
                 }
                 go_on?;
@@ -501,30 +462,34 @@ impl<'a> Run<'a> {
         out_dir: &Path,
     ) -> Result<(f64, f64, f64)> {
         let cfg = self.cfg;
-        let base = Weights::new(self.net.table(), &optim.weights, &self.device);
-        let targets = targets(batch, &self.processor, self.steps)?;
-        let augment = Augment {
-            config: cfg.augment,
-            seed: cfg.seed,
-            step,
-            batch_size: cfg.batch_size,
-            crop_is_random: cfg.policy.crop().is_some_and(|(_, random)| random),
+        let parts = parts(&self.robots, batch, self.source, cfg)?;
+        let share = LossShare::over(parts.iter().map(|part| &part.targets));
+        let base = |part: &Part<'_>| {
+            let weights = part.robot.weights(&optim.weights);
+            Weights::new(part.robot.net.table(), &weights, &self.device)
         };
-        let parts = if cfg.backend.takes_parts() { cfg.shards } else { 1 };
-        let shards = shards(batch.frames.len(), parts);
-        let parts = self
-            .workers
-            .map(&shards, |range| self.shard(batch, &targets, range.clone(), &base, augment));
+        let bases: Vec<Weights> = parts.iter().map(base).collect();
+        let count = if cfg.backend.takes_parts() { cfg.shards } else { 1 };
+        let shards: Vec<(usize, Range<usize>)> = parts
+            .iter()
+            .enumerate()
+            .flat_map(|(i, part)| {
+                let rows = part.batch.frames.len();
+                let own = (count * rows).div_ceil(batch.frames.len());
+                shards(rows, own).into_iter().map(move |range| (i, range))
+            })
+            .collect();
+        let done = self.workers.map(&shards, |(i, range)| {
+            self.shard(&parts[*i], range.clone(), &bases[*i], step, share)
+        });
         let mut loss = 0.0;
-        let mut grads: Vec<f32> = Vec::new();
-        for part in parts {
-            let (part_loss, part_grads) = part?;
-            loss += part_loss;
-            if grads.is_empty() {
-                grads = part_grads;
-            } else {
-                grads.iter_mut().zip(&part_grads).for_each(|(g, p)| *g += p);
-            }
+        let (mut grads, mut tally): (Vec<f32>, Vec<f32>) = Default::default();
+        for ((i, _), done) in shards.iter().zip(done) {
+            let done = done?;
+            loss += done.loss;
+            parts[*i].robot.add(done.grads, &mut grads, self.net.table().len());
+            tally.resize(done.tally.len(), 0.0);
+            tally.iter_mut().zip(&done.tally).for_each(|(t, d)| *t += d);
         }
         let norm = optim::norm(&grads);
         if !loss.is_finite() || !norm.is_finite() {
@@ -534,71 +499,81 @@ impl<'a> Run<'a> {
             let frames = name_frames(&batch.frames);
             return Err(Error::Diverged { loss, step, frames, checkpoint }.into());
         }
-        let lr = optim::learning_rate(cfg.lr, cfg.warmup, cfg.steps, cfg.final_lr, step);
-        let settings = StepSettings {
-            step,
-            lr: lr as f32,
-            beta1: cfg.beta1 as f32,
-            weight_decay: cfg.weight_decay as f32,
-            ema_decay: cfg.ema as f32,
-            scale: (cfg.grad_clip / norm.max(cfg.grad_clip)) as f32,
-        };
+        let phase = self.net.phase(&optim.weights);
+        let settings = self.phases.settings(cfg, phase, step, norm);
         optim.step(self.net.table(), &grads, settings, self.workers.len());
-        Ok((loss, norm, lr))
+        if !tally.is_empty() {
+            self.net.settle(&tally, self.phases.turns(step + 1), &mut optim.weights);
+            optim.ema.clone_from(&optim.weights);
+        }
+        Ok((loss, norm, settings.lr))
     }
 
-    /// The shard's part of the batch's loss, and its gradients.
+    /// What rows `range` of `part` say of the weights.
     fn shard(
         &self,
-        batch: &Batch,
-        targets: &Targets,
-        range: std::ops::Range<usize>,
+        part: &Part<'_>,
+        range: Range<usize>,
         base: &Weights,
-        augment: Augment,
-    ) -> Result<(f64, Vec<f32>), Error> {
-        let augment_step = augment.step;
+        step: usize,
+        share: LossShare,
+    ) -> Result<ShardOutcome, Error> {
+        let cfg = self.cfg;
+        let Part { robot, batch, targets, before } = part;
+        let first = step * cfg.batch_size + before;
+        let augment = Augment {
+            config: cfg.augment,
+            seed: cfg.seed,
+            first,
+            crop_is_random: cfg.policy.crop().is_some_and(|(_, random)| random),
+        };
         let augment = Some(augment).filter(|a| !a.is_none());
-        let inputs = inputs(
-            batch,
-            targets,
-            range.clone(),
-            &self.processor,
-            &self.pixels,
-            augment,
-            &self.device,
-        )?;
+        let (p, pixels) = (&robot.processor, &robot.pixels);
+        let inputs = inputs(batch, targets, range.clone(), p, pixels, augment, &self.device)?;
         let weights = base.tracked();
-        let stream = (augment_step * self.cfg.batch_size + range.start) as u64;
-        let seed = derive_seed(self.cfg.seed, "train/dropout", stream);
-        let dropout = Dropout::new(self.cfg.policy.dropout() as f32, seed);
+        let stream = (first + range.start) as u64;
+        let seed = derive_seed(cfg.seed, "train/dropout", stream);
+        let dropout = Dropout::new(cfg.policy.dropout() as f32, seed);
         let pass = Pass { w: &weights, dropout: Some(&dropout), device: &self.device };
-        let mut rng = noise::stream(self.cfg.seed, "train/noise", stream);
-        let loss = self.net.loss(pass, &inputs, &targets.wanted(range), &mut rng);
-        let grads = loss.backward();
-        Ok((value(loss), weights.gradients(self.net.table(), &grads)))
+        let mut rng = noise::stream(cfg.seed, "train/noise", stream);
+        let wanted = targets.wanted(range, share);
+        let loss = robot.net.loss(pass, &inputs, &wanted, &mut rng);
+        let grads = weights.gradients(robot.net.table(), &loss.backward());
+        let tally = robot.net.tally(Pass { w: base, dropout: None, ..pass }, &wanted);
+        Ok(ShardOutcome { loss: value(loss), grads, tally })
     }
 
     /// Mean loss on evenly spaced held-out frames, without changes to the pictures; what is random
     /// is the same each time.
     fn held_out_loss(&self, source: &dyn BatchSource, weights: &[f32]) -> Result<f64> {
-        let weights = Weights::new(self.net.table(), weights, &self.device);
+        let own =
+            |robot: &Robot| Weights::new(robot.net.table(), &robot.weights(weights), &self.device);
+        let weights: Vec<Weights> = self.robots.iter().map(own).collect();
         let indices = Sampler::spread(source, self.cfg.eval_frames)?;
         let (mut sum, mut valid) = (0.0, 0.0);
         let mut batch = Batch::default();
-        for part in indices.chunks(self.cfg.batch_size) {
-            source.batch(part, &mut batch)?;
-            let t = targets(&batch, &self.processor, self.steps)?;
-            let rows: Vec<usize> = (0..part.len()).collect();
-            let errors = self.workers.map(&rows, |row| -> Result<f64, Error> {
+        for frames in indices.chunks(self.cfg.batch_size) {
+            source.batch(frames, &mut batch)?;
+            let parts = parts(&self.robots, &batch, source, self.cfg)?;
+            let share = LossShare::over(parts.iter().map(|part| &part.targets));
+            let rows: Vec<(usize, usize)> = parts
+                .iter()
+                .enumerate()
+                .flat_map(|(i, part)| (0..part.batch.frames.len()).map(move |row| (i, row)))
+                .collect();
+            let errors = self.workers.map(&rows, |(i, row)| -> Result<f64, Error> {
+                let Part { robot, batch, targets, before } = &parts[*i];
+                let (p, pixels, device) = (&robot.processor, &robot.pixels, &self.device);
                 let range = *row..row + 1;
-                let (p, device) = (&self.processor, &self.device);
-                let inputs = inputs(&batch, &t, range.clone(), p, &self.pixels, None, device)?;
-                let pass = Pass { w: &weights, dropout: None, device };
-                let mut rng = noise::stream(self.cfg.seed, "train/held-out", part[*row] as u64);
-                let wanted = t.wanted(range);
-                Ok(value(self.net.held_out_loss(pass, &inputs, &wanted, &mut rng)))
+                let inputs = inputs(batch, targets, range.clone(), p, pixels, None, device)?;
+                let pass = Pass { w: &weights[*i], dropout: None, device };
+                let at = frames[before + row] as u64;
+                let mut rng = noise::stream(self.cfg.seed, "train/held-out", at);
+                let wanted = targets.wanted(range, share);
+                Ok(value(robot.net.held_out_loss(pass, &inputs, &wanted, &mut rng)))
             });
-            let kept = t.kept.iter().filter(|kept| **kept).count() as f64;
+            let kept = parts.iter().flat_map(|part| &part.targets.kept);
+            let kept = kept.filter(|kept| **kept).count() as f64;
             for error in errors {
                 sum += error? * kept;
             }
@@ -615,109 +590,35 @@ fn value(loss: Tensor<1>) -> f64 {
 }
 
 /// Consecutive parts of `rows`, equal to within one.
-fn shards(rows: usize, count: usize) -> Vec<std::ops::Range<usize>> {
+fn shards(rows: usize, count: usize) -> Vec<Range<usize>> {
     let count = count.clamp(1, rows.max(1));
     (0..count).map(|i| i * rows / count..(i + 1) * rows / count).collect()
-}
-
-/// `cfg.inputs`, or the robot's state and every camera; what only a simulator knows of the
-/// surroundings has to be named.
-fn chosen_inputs(cfg: &TrainConfig, source: &dyn BatchSource) -> Vec<String> {
-    if !cfg.inputs.is_empty() {
-        return cfg.inputs.clone();
-    }
-    let wanted = |(key, spec): &(&String, &FeatureSpec)| {
-        *key == "observation.state" || (key.starts_with("observation.") && spec.dtype.is_visual())
-    };
-    source.features().iter().filter(wanted).map(|(key, _)| key.clone()).collect()
-}
-
-/// Normalisation of encoded actions over a chunk and of last action minus state, from at most 512
-/// frames, spread by weight.
-fn measured_normalizers(
-    source: &dyn BatchSource,
-    processor: &Processor,
-    steps: Steps,
-) -> Result<(Normalizer, Normalizer)> {
-    let dim = processor.action.dim();
-    let raw = Processor { action: Normalizer::identity(dim), ..processor.clone() };
-    let indices = Sampler::spread(source, 512)?;
-    let (mut actions, mut lags) = (Moments::new(dim), Moments::new(dim));
-    let mut batch = Batch::default();
-    for part in indices.chunks(64) {
-        source.batch(part, &mut batch)?;
-        let t = targets(&batch, &raw, steps)?;
-        for (action, _) in t.actions.chunks_exact(dim).zip(&t.kept).filter(|(_, kept)| **kept) {
-            actions.add(action.iter().copied());
-        }
-        if t.states.len() == t.last.len() {
-            for (last, state) in t.last.chunks_exact(dim).zip(t.states.chunks_exact(dim)) {
-                lags.add(last.iter().zip(state).map(|(l, s)| l - s));
-            }
-        }
-    }
-    Ok((actions.normalizer(processor.action.mode), lags.normalizer(NormMode::MeanStd)))
-}
-
-/// Sums for mean and deviation of each dimension, and its range.
-struct Moments {
-    sum: Vec<f64>,
-    squares: Vec<f64>,
-    min: Vec<f64>,
-    max: Vec<f64>,
-    count: f64,
-}
-
-impl Moments {
-    fn new(dim: usize) -> Self {
-        Self {
-            sum: vec![0.0; dim],
-            squares: vec![0.0; dim],
-            min: vec![f64::INFINITY; dim],
-            max: vec![f64::NEG_INFINITY; dim],
-            count: 0.0,
-        }
-    }
-
-    fn add(&mut self, row: impl Iterator<Item = f32>) {
-        self.count += 1.0;
-        for (i, v) in row.map(f64::from).enumerate() {
-            self.sum[i] += v;
-            self.squares[i] += v * v;
-            self.min[i] = self.min[i].min(v);
-            self.max[i] = self.max[i].max(v);
-        }
-    }
-
-    fn normalizer(&self, mode: NormMode) -> Normalizer {
-        if mode == NormMode::MinMax {
-            return Normalizer::guarded(mode, &self.min, &self.max);
-        }
-        let n = self.count.max(1.0);
-        let mean: Vec<f64> = self.sum.iter().map(|s| s / n).collect();
-        let variance = |(s, m): (&f64, &f64)| (s / n - m * m).max(0.0).sqrt();
-        let std: Vec<f64> = self.squares.iter().zip(&mean).map(variance).collect();
-        Normalizer::guarded(NormMode::MeanStd, &mean, &std)
-    }
 }
 
 /// Names a run: settings that make the result, and the data as far as training can see it.
 fn run_hash(
     source: &dyn BatchSource,
     cfg: &TrainConfig,
-    processor: &Processor,
+    robots: &[Robot],
     start: Option<&Start>,
 ) -> ContentHash {
     let cfg = cfg.of_the_result();
-    let text = serde_json::json!({
+    let cameras = robots.iter().flat_map(|robot| &robot.processor.cameras);
+    let cameras: Vec<&str> = cameras.map(|camera| camera.key.as_str()).collect();
+    let mut text = json!({
         "config": cfg,
         "frames": source.len(),
         "fps": source.fps(),
         "features": source.features(),
         "stats": source.stats(),
         "weights": source.weights(),
-        "cameras": processor.cameras.iter().map(|c| c.key.as_str()).collect::<Vec<_>>(),
+        "cameras": cameras,
         "start": start.map(Start::identity),
     });
+    let bodies = source.embodiments();
+    if !bodies.is_empty() {
+        let body = |b: &Embodiment| json!([b.name, b.features, b.stats]);
+        text["embodiments"] = bodies.iter().map(body).collect();
+    }
     hash_bytes(text.to_string().as_bytes())
 }

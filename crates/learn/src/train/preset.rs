@@ -4,6 +4,7 @@ use super::config::{AugmentConfig, TrainConfig};
 use crate::imitation::act::ActConfig;
 use crate::imitation::diffusion::DiffusionConfig;
 use crate::imitation::flow::FlowConfig;
+use crate::imitation::vqbet::VqBetConfig;
 use crate::imitation::{ActionRepresentation, PolicyConfig};
 
 /// A named starting point for a recipe.
@@ -104,6 +105,33 @@ fn all() -> Vec<Preset> {
                 policy: PolicyConfig::Flow(FlowConfig::default()),
                 steps: 10_000,
                 checkpoint_every: 1000,
+                ..TrainConfig::default()
+            },
+        },
+        Preset {
+            name: "vqbet",
+            about: "VQ-BeT with LeRobot's settings, 38 million parameters: days on a processor",
+            image_size: None,
+            config: TrainConfig {
+                policy: PolicyConfig::VqBet(VqBetConfig::lerobot()),
+                batch_size: 64,
+                lr: 1e-4,
+                final_lr: 0.0,
+                warmup: 500,
+                beta1: 0.95,
+                weight_decay: 1e-6,
+                ..lerobots
+            },
+        },
+        Preset {
+            name: "vqbet-small",
+            about: "a small VQ-BeT for simulated arms",
+            image_size: None,
+            config: TrainConfig {
+                policy: PolicyConfig::VqBetSmall(VqBetConfig::default()),
+                steps: 12_000,
+                checkpoint_every: 1000,
+                beta1: 0.95,
                 ..TrainConfig::default()
             },
         },

@@ -41,7 +41,7 @@ fn neighbours_and_threads_change_nothing() {
     for (envs, threads) in [(1, 1), (3, 2), (7, 3)] {
         for temporal_ensemble in [None, Some(0.01)] {
             let options = PolicyOptions { threads, temporal_ensemble, ..Default::default() };
-            let mut policy = load_policy(&outcome.model_dir, options).unwrap();
+            let mut policy = load_policy(&outcome.policies[0], options).unwrap();
             results.push(judge(envs, policy.as_mut(), 0..10, 2));
         }
     }
@@ -60,7 +60,7 @@ fn neighbours_and_threads_change_nothing() {
 fn a_trained_policy_beats_the_mean_trajectory() {
     let home = tempfile::tempdir().unwrap();
     let outcome = run(&embody_learn::TrainConfig { lr: 3e-3, ..small(400) }, home.path()).unwrap();
-    let mut policy = load_policy(&outcome.model_dir, PolicyOptions::default()).unwrap();
+    let mut policy = load_policy(&outcome.policies[0], PolicyOptions::default()).unwrap();
     let (ours, _) = judge(4, policy.as_mut(), 100..140, 0);
     let mut mean = replay_mean(&[vec![0.0, 0.0, 0.1, 0.1]], 2).unwrap();
     let (baseline, _) = judge(4, mean.as_mut(), 100..140, 0);
@@ -86,7 +86,7 @@ fn diffusion_and_flow_learn_to_reach() {
         let outcome = run(&embody_learn::TrainConfig { lr, ..cfg }, home.path()).unwrap();
         let act = |envs, threads| {
             let options = PolicyOptions { threads, ..Default::default() };
-            let mut policy = load_policy(&outcome.model_dir, options).unwrap();
+            let mut policy = load_policy(&outcome.policies[0], options).unwrap();
             judge(envs, policy.as_mut(), 100..140, 1)
         };
         let (alone, beside) = (act(1, 1), act(7, 2));
@@ -100,7 +100,7 @@ fn diffusion_and_flow_learn_to_reach() {
 fn an_observation_that_is_absent_is_named() {
     let home = tempfile::tempdir().unwrap();
     let outcome = run(&small(4), home.path()).unwrap();
-    let mut policy = load_policy(&outcome.model_dir, PolicyOptions::default()).unwrap();
+    let mut policy = load_policy(&outcome.policies[0], PolicyOptions::default()).unwrap();
     let env = Reach::new(1);
     let mut seen = env.observations();
     seen.arrays.shift_remove(CAMERA);
@@ -132,7 +132,7 @@ fn rewrite(dir: &Path, change: &dyn Fn(&mut Tensors)) {
 fn loading_is_strict() {
     let home = tempfile::tempdir().unwrap();
     let outcome = run(&small(2), home.path()).unwrap();
-    let dir = &outcome.model_dir;
+    let dir = &outcome.policies[0];
     let refuse = |change: &dyn Fn(&mut Tensors), message: &str| {
         let good = fs::read(dir.join("model.safetensors")).unwrap();
         rewrite(dir, change);

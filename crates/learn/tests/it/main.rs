@@ -3,6 +3,7 @@
 
 mod acting;
 mod env;
+mod exporting;
 mod pendulum;
 mod rl;
 mod serving;

@@ -73,7 +73,7 @@ fn answers(mut bytes: &[u8]) -> Vec<Result<Vec<f32>, String>> {
 #[test]
 fn the_small_program_acts_as_the_library_does() {
     let home = tempfile::tempdir().unwrap();
-    let dir = run(&small(20), home.path()).unwrap().model_dir;
+    let dir = run(&small(20), home.path()).unwrap().policies.remove(0);
     // Five steps, and the same again as another episode.
     let steps: Vec<usize> = (0..5).chain(0..5).collect();
     let begin = Some(("episode", "begin"));
@@ -109,7 +109,7 @@ fn the_small_program_acts_as_the_library_does() {
 #[test]
 fn what_it_cannot_answer_it_says_and_goes_on() {
     let home = tempfile::tempdir().unwrap();
-    let dir = run(&small(4), home.path()).unwrap().model_dir;
+    let dir = run(&small(4), home.path()).unwrap().policies.remove(0);
     let nonsense = [&5u64.to_le_bytes(), b"hello".as_slice()].concat();
     let sent = [
         request(0, &[1, 2], None),

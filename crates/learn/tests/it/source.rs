@@ -7,7 +7,8 @@ use embody_core::{
     Result, StatsMap, derive_seed,
 };
 use embody_learn::{
-    ActConfig, DiffusionConfig, FlowConfig, PolicyConfig, StemLayer, TrainConfig, required_windows,
+    ActConfig, DiffusionConfig, FlowConfig, PolicyConfig, StemLayer, TrainConfig, VqBetConfig,
+    required_windows,
 };
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -25,6 +26,8 @@ pub struct Drawn {
     stats: StatsMap,
     /// Frame whose action is not a number.
     pub broken: Option<FrameRef>,
+    /// Whether vectors have their dimensions the other way round.
+    turned: bool,
 }
 
 impl Drawn {
@@ -56,7 +59,18 @@ impl Drawn {
                 ("action".to_owned(), stats),
             ]),
             broken: None,
+            turned: false,
         }
+    }
+
+    /// Calls the dimensions of its vectors `across` and `down`, or `down` and `depth`: the second robot
+    /// moves in depth as the first does across.
+    pub fn robot(mut self, second: bool) -> Self {
+        let names = if second { ["down", "depth"] } else { ["across", "down"] };
+        for key in [STATE, "action"] {
+            self.features[key] = FeatureSpec::new(DType::Float32, &[2], &names);
+        }
+        Self { turned: second, ..self }
     }
 
     pub fn goal(&self, episode: usize) -> [f32; 2] {
@@ -70,7 +84,8 @@ impl Drawn {
         if self.broken == Some(FrameRef { dataset: 0, episode, frame: frame.max(0) as usize }) {
             return [f32::NAN; 2];
         }
-        self.goal(episode).map(|g| g * done)
+        let [across, down] = self.goal(episode).map(|g| g * done);
+        if self.turned { [down, across] } else { [across, down] }
     }
 }
 
@@ -175,6 +190,30 @@ pub fn small_flow(steps: usize) -> TrainConfig {
         stem: stem(),
         keypoints: 8,
         ..FlowConfig::default()
+    });
+    TrainConfig { policy, ..small(steps) }
+}
+
+/// [`small`] with a VQ-BeT that looks at two steps, whose codes learn for `first` of the steps.
+pub fn small_vqbet(first: usize, steps: usize) -> TrainConfig {
+    let policy = PolicyConfig::VqBetSmall(VqBetConfig {
+        n_obs_steps: 2,
+        n_action_pred_token: 2,
+        action_chunk_size: 4,
+        n_vqvae_training_steps: first,
+        vqvae_embedding_dim: 16,
+        vqvae_enc_hidden_dim: 32,
+        gpt_block_size: 16,
+        gpt_input_dim: 32,
+        gpt_output_dim: 32,
+        gpt_n_layer: 2,
+        gpt_n_head: 2,
+        gpt_hidden_dim: 32,
+        dropout: 0.1,
+        stem: stem(),
+        keypoints: 8,
+        keypoint_layer: 2,
+        ..VqBetConfig::default()
     });
     TrainConfig { policy, ..small(steps) }
 }

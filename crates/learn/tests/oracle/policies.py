@@ -6,7 +6,7 @@ policies.py make FOLDER   reads FOLDER/case.json, saves a policy with random wei
 policies.py act FOLDER    acts on those observations with FOLDER/policy.
 policies.py judge FOLDER  loads FOLDER/ours strictly and acts on them with that.
 
-Where acting draws noise, FOLDER/noise.safetensors holds that of each step.
+Where acting draws noise or codes, FOLDER/noise.safetensors holds the numbers of each step.
 """
 import json
 import sys
@@ -80,6 +80,19 @@ def given_noise(drawn):
     ddpm.randn_tensor = lambda *_, **__: next(drawn)
 
 
+def given_codes(draws):
+    """Draws codes by `draws` [chunks, layers] in [0, 1), both layers at once or in turn."""
+    columns = iter(draws.T)
+
+    def chosen(probabilities, num_samples):
+        at_once = probabilities.shape[0] == draws.numel()
+        u = draws.flatten() if at_once else next(columns)
+        sums = probabilities.double().cumsum(1)
+        return (sums <= u.double()[:, None] * sums[:, -1:]).sum(1, keepdim=True)
+
+    torch.multinomial = chosen
+
+
 def act(folder, policy, before, after, case, tensors):
     noise = folder / "noise.safetensors"
     noise = load_file(noise) if noise.exists() else None
@@ -89,13 +102,33 @@ def act(folder, policy, before, after, case, tensors):
     for t in range(STEPS):
         seen = {k: v[0] for k, v in observe(tensors, "step.", slice(t, t + 1), case).items()}
         more = {}
-        if noise is not None:
+        if case["type"] == "vqbet":
+            past = torch.full((policy.config.n_obs_steps - 1, 2), 0.5)
+            given_codes(torch.cat([past, noise[f"{t}"]]))
+        elif noise is not None:
             drawn = iter(noise[f"{t}"].reshape(-1, 1, policy.config.horizon, case["action"]))
             more["noise"] = next(drawn)
             given_noise(drawn)
         with torch.no_grad():
             actions.append(after(policy.select_action(before(seen), **more))[0])
     save_file({"action": torch.stack(actions).contiguous()}, folder / "acted.safetensors")
+
+
+def spread(policy, case):
+    """Codebooks of which many codes are near, in the case's phase of training."""
+    vq = policy.vqbet.action_head.vqvae_model
+    width = policy.config.action_chunk_size * case["action"]
+    n = policy.config.vqvae_n_embed
+    with torch.no_grad():
+        z = vq.encoder(torch.randn(4 * n, width))
+        for layer, vectors in zip(vq.vq_layer.layers, (z[:n], 0.5 * (z[n : 2 * n] - z[2 * n : 3 * n]))):
+            book = layer._codebook
+            book.embed.copy_(vectors)
+            book.cluster_size.copy_(torch.rand(n) * 3 + 0.5)
+            book.embed_avg.copy_(vectors * book.cluster_size[..., None])
+    if case["phase"] == 2:
+        vq.discretized.fill_(True)
+        vq.vq_layer.freeze_codebook.fill_(True)
 
 
 def make(folder):
@@ -120,15 +153,20 @@ def make(folder):
                 if value.is_floating_point():
                     low = 0.75 if name in ("weight", "running_var") else -0.25
                     value.copy_(torch.rand_like(value) * 0.5 + low)
-        elif isinstance(module, torch.nn.Linear):
+        elif isinstance(module, torch.nn.Linear) and module.bias is not None:
             module.bias.data.copy_(torch.randn_like(module.bias) * 0.05)
+    if case["type"] == "vqbet":
+        spread(policy, case)
     stats = statistics(case, inputs)
     before, after = make_pre_post_processors(config, dataset_stats=stats)
     policy.save_pretrained(folder / "policy")
     before.save_pretrained(folder / "policy")
     after.save_pretrained(folder / "policy")
 
-    predicted = config.chunk_size if case["type"] == "act" else config.horizon
+    if case["type"] == "vqbet":
+        predicted = len(config.action_delta_indices)
+    else:
+        predicted = config.chunk_size if case["type"] == "act" else config.horizon
     shape = (ROWS,) if case["type"] == "act" else (ROWS, config.n_obs_steps)
     out = {}
     draw(case, "", shape, out)
@@ -151,6 +189,21 @@ def make(folder):
         loss, _ = policy.forward(batch)
         policy.eval()
         out["predicted"] = policy.predict_action_chunk({k: v for k, v in batch.items() if k != "action"})
+    elif case["type"] == "vqbet":
+        policy.train()
+        policy.vqbet.rgb_encoder.eval()
+        vq = policy.vqbet.action_head.vqvae_model
+        chunks = policy.vqbet.select_target_actions_indices
+        vq.eval()
+        out["codes"] = vq.get_code(batch["action"][:, chunks].flatten(0, 1))[1].float()
+        vq.train()
+        out["noise"] = torch.rand(ROWS * len(chunks), 2)
+        given_codes(out["noise"])
+        loss, _ = policy.forward(batch)
+        if case["phase"] == 1:
+            after_step = policy.state_dict()
+            moved = [k for k in after_step if "vq_layer" in k or k.endswith("discretized")]
+            out.update({f"after.{k}": after_step[k].float() for k in moved})
     else:
         out["noise"] = torch.randn(ROWS, predicted, case["action"])
         levels = torch.tensor([0, config.num_train_timesteps // 2, config.num_train_timesteps - 1])

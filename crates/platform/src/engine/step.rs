@@ -65,12 +65,13 @@ pub struct StepContext<'a> {
 }
 
 impl StepContext<'_> {
-    /// The input that parameter `key` names by `reference` (`@NAME`).
+    /// The input that parameter `key` names by `reference` (`@NAME`; what follows a `/` is for the caller).
     ///
     /// # Errors
     /// When it is no `@NAME`.
     pub fn input(&self, key: &str, reference: &str) -> Result<&StepInput> {
-        reference.strip_prefix('@').and_then(|name| self.inputs.get(name)).ok_or_else(|| {
+        let step = crate::reference(reference).and_then(|(name, _)| self.inputs.get(name));
+        step.ok_or_else(|| {
             self.step
                 .bad_value(key, format!("`{reference}` is no step's output"))
                 .with_hint("name a step of this recipe as `@NAME`")

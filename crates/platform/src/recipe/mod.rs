@@ -207,13 +207,20 @@ impl Recipe {
     }
 }
 
+/// The step and, where it names one, the part of its output that `text` refers to: `@STEP` or
+/// `@STEP/PART`.
+pub fn reference(text: &str) -> Option<(&str, Option<&str>)> {
+    let text = text.strip_prefix('@')?;
+    Some(text.split_once('/').map_or((text, None), |(step, part)| (step, Some(part))))
+}
+
 impl Step {
     /// Names of the steps whose output this one takes, in order of appearance.
     pub fn inputs(&self) -> Vec<String> {
         fn collect(value: &toml::Value, out: &mut Vec<String>) {
             match value {
                 toml::Value::String(text) => {
-                    if let Some(name) = text.strip_prefix('@')
+                    if let Some((name, _)) = reference(text)
                         && !out.iter().any(|o| o == name)
                     {
                         out.push(name.to_owned());

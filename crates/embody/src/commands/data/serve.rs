@@ -10,7 +10,8 @@ use std::io::{IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 
 use embody_core::{
-    Batch, BatchSource, Error, Loader, LoaderOptions, Mixture, MixtureStats, Portion, Result,
+    Batch, BatchSource, Embodiments, Error, Loader, LoaderOptions, Mixture, MixtureStats, Portion,
+    Result,
 };
 use embody_data::{BatchRing, DecodeWhen, FrameSource, SourceOptions};
 use serde_json::{Value, json};
@@ -72,7 +73,7 @@ fn serve(app: &App<'_>, flags: &Serve) -> Result<()> {
         let weight = flags.weights.get(i).copied().unwrap_or(1.0);
         portions.push(Portion { name, source, weight });
     }
-    let mixture = Mixture::new(portions, MixtureStats::Joint)?;
+    let mixture = Mixture::new(portions, MixtureStats::Joint, Embodiments::Same)?;
     let mut first = Batch::default();
     mixture.batch(&vec![0; flags.batch_size], &mut first)?;
     let folder = flags.ring_dir.clone().unwrap_or_else(shared_memory);
