@@ -177,10 +177,10 @@ function marks() {
 // ── Plots ────────────────────────────────────────────────────────────────────────────────────────
 // Dimensions of equal name share a plot: state under action.
 const features = () => [...new Set(data.series.map(s => s.feature))];
-const order = key => key === "action" ? 0 : key === "observation.state" ? 1 : 2;
+const rank = key => key === "action" ? 0 : key === "observation.state" ? 1 : 2;
 function colour(key) {
   const style = getComputedStyle(document.documentElement);
-  return style.getPropertyValue(order(key) === 0 ? "--accent" : order(key) === 1 ? "--faint" : "--other").trim();
+  return style.getPropertyValue(rank(key) === 0 ? "--accent" : rank(key) === 1 ? "--faint" : "--other").trim();
 }
 function chooser() {
   const many = features();
@@ -198,7 +198,7 @@ function layout() {
   for (const series of data.series) {
     if (hidden.has(series.feature)) continue;
     const known = groups.get(series.name) || [];
-    groups.set(series.name, [...known, series].sort((a, b) => order(b.feature) - order(a.feature)));
+    groups.set(series.name, [...known, series].sort((a, b) => rank(b.feature) - rank(a.feature)));
   }
   plots = [...groups].map(([name, series]) => {
     const box = node("div", undefined, { class: "plot" });
@@ -233,7 +233,7 @@ function draw(plot) {
   const x = i => i / Math.max(1, data.length - 1) * width, y = v => 6 + (high - v) / (high - low) * (height - 12);
   for (const series of plot.series) {
     g.strokeStyle = colour(series.feature);
-    g.lineWidth = order(series.feature) === 0 ? 1.5 : 1.25;
+    g.lineWidth = rank(series.feature) === 0 ? 1.5 : 1.25;
     g.beginPath();
     let pen = false;
     series.values.forEach((v, i) => { if (v === null) { pen = false; return; } pen ? g.lineTo(x(i), y(v)) : g.moveTo(x(i), y(v)); pen = true; });

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use embody_core::{ArrayView, DType, DataView, EpisodeOutcome, FeatureSpec, Recorder};
 use embody_data::{LeRobotRecorder, RecordSpec, VideoSettings};
@@ -144,6 +144,36 @@ impl Drop for Viewer {
     }
 }
 
+/// A browser that can be driven from here.
+const BROWSERS: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
+
+#[test]
+fn a_browser_shows_what_failed_first() {
+    let bench = Bench::new();
+    let viewer = Viewer::start(&bench);
+    let address = format!("http://127.0.0.1:{}/?token={}", viewer.port, viewer.token);
+    let profile = format!("--user-data-dir={}", bench.path("profile").display());
+    let flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=10000"];
+    let look = |browser: &&str| {
+        let mut command = Command::new(browser);
+        command.args(flags).arg(&profile).args(["--enable-logging=stderr", "--dump-dom", &address]);
+        command.output().ok()
+    };
+    let Some(seen) = BROWSERS.iter().find_map(look) else {
+        println!("skipped: none of {} is on the PATH", BROWSERS.join(", "));
+        return;
+    };
+    let said = String::from_utf8_lossy(&seen.stderr);
+    let errors: Vec<&str> = said.lines().filter(|line| line.contains("Uncaught")).collect();
+    assert!(errors.is_empty(), "{errors:?}");
+    let page = String::from_utf8_lossy(&seen.stdout);
+    let listed = |episode: &str| page.find(&format!("<span>{episode}</span>"));
+    let (first, second) = (listed("Episode 1"), listed("Episode 0"));
+    assert!(first.is_some() && first < second, "{first:?} {second:?}: {page}");
+    // The task is text, not markup.
+    assert!(page.contains("Wave &lt;b&gt;twice&lt;/b&gt;."));
+}
+
 #[test]
 fn nothing_is_shown_without_the_token() {
     let bench = Bench::new();
@@ -245,6 +275,6 @@ fn ctrl_c_ends_it_in_good_order() {
     let bench = Bench::new();
     let mut viewer = Viewer::start(&bench);
     let pid = viewer.child.id().to_string();
-    assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
     assert!(viewer.child.wait().unwrap().success());
 }
