@@ -16,6 +16,18 @@ pub enum SimError {
         /// All ids there are.
         known: Vec<&'static str>,
     },
+    /// A scene that goes by time is one of position servos.
+    #[error("the actuators of task `{task}` are no position servos of a joint each")]
+    NotServos {
+        /// Its id.
+        task: String,
+    },
+    /// Physics of a scene that goes by time went wrong.
+    #[error("physics of task `{task}` diverged")]
+    LiveDiverged {
+        /// Its id.
+        task: String,
+    },
     /// No scripted policy solves the task.
     #[error("task `{task}` has no expert")]
     NoExpert {
@@ -168,6 +180,10 @@ impl Hint for SimError {
                 Some(near) => format!("did you mean `{near}`? `embody sim list` shows all tasks"),
                 None => format!("known tasks: {}", known.join(", ")),
             }),
+            Self::LiveDiverged { .. } => Some("lay the scene out anew".to_owned()),
+            Self::NotServos { .. } => {
+                Some("tasks of SO-101 and ALOHA have them: `so101-pick-lift`".to_owned())
+            }
             Self::UnknownCamera { known, .. } => {
                 Some(format!("cameras of this task: {}", known.join(", ")))
             }

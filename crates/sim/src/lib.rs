@@ -25,7 +25,7 @@ mod variation;
 pub use appearance::{
     Appearance, AppearanceRange, CameraPose, Pattern, PatternKind, SeenShape, SeenThing,
 };
-pub use batch::{DepthImage, EpisodeStart, RgbImage, SimEnv};
+pub use batch::{DepthImage, EpisodeStart, LiveScene, RgbImage, SimEnv};
 #[cfg(feature = "egl")]
 pub use egl::{EglQuality, EglRenderer};
 pub use error::SimError;
@@ -33,7 +33,7 @@ pub use options::{EnvOptions, ExpertOptions};
 pub use registry::{expert, make, make_sim, render, show, tasks};
 pub use replay::{Demonstration, Replayed, replay};
 pub use robots::RobotModel;
-pub use tasks::{Dimension, TaskDescription, Term};
+pub use tasks::{ArmModel, Dimension, TaskDescription, Term};
 pub use variation::{
     Placement, SourceChoice, VariationOptions, VariationReport, VariedEpisode,
     plan as plan_variation, vary,

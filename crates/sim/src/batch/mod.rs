@@ -6,6 +6,7 @@
 //! counts a warning, or a value is not finite) ends its episode unsuccessfully and keeps its last good
 //! observation. What follows an episode's end is `EnvOptions::autoreset`'s to say.
 
+mod live;
 mod slot;
 mod snapshot;
 #[cfg(test)]
@@ -24,6 +25,7 @@ use crate::mj::Data;
 use crate::raster::{COARSE, FINE, Renderer, Scene, View};
 use crate::tasks::{Camera, Loaded, TaskDescription};
 use crate::{EnvOptions, SimError};
+pub use live::LiveScene;
 use slot::{Outcome, Slot};
 use vectors::VectorBuffer;
 

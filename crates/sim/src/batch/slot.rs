@@ -192,6 +192,11 @@ impl Slot {
         std::mem::swap(&mut self.memory.previous, &mut self.memory.action);
         self.memory.action.copy_from_slice(action);
         task.advance(&mut self.data, &mut self.memory, description.substeps);
+        self.judge(task, description);
+    }
+
+    /// What a control step came to, once physics has run.
+    pub fn judge(&mut self, task: &dyn Task, description: &TaskDescription) {
         // MuJoCo counts what it had to mend; where a state stopped being finite, it has reset it.
         if has_diverged(&self.data) {
             self.diverged = true;

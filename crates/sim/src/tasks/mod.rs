@@ -11,6 +11,7 @@ mod aloha_transfer_cube;
 mod gymnasium;
 mod pusht;
 mod so101;
+mod so101_model;
 mod so101_pick_lift;
 mod so101_push;
 mod so101_reach;
@@ -37,6 +38,7 @@ pub(crate) use so101::{
     CONTROL_HZ as SO101_CONTROL_HZ, HOME_UNITS as SO101_HOME, TOOL_POINT as SO101_TOOL_POINT,
     arm as so101_arm, to_joint_positions, to_units,
 };
+pub use so101_model::ArmModel;
 pub(crate) use so101_pick_lift::CUBE_HALF_M;
 
 /// What a task is, in words and numbers; no simulation needed to read it.

@@ -7,6 +7,7 @@ mod determinism;
 #[cfg(feature = "egl")]
 mod egl;
 mod gymnasium;
+mod live;
 mod manipulation;
 mod pick_lift;
 mod variation;
