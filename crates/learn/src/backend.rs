@@ -122,6 +122,13 @@ impl From<Backend> for String {
     }
 }
 
+/// The back end that tests look at: the portable one, or that of `EMBODY_BACKEND`.
+#[cfg(test)]
+pub(crate) fn tested() -> Backend {
+    let name = std::env::var("EMBODY_BACKEND").unwrap_or_else(|_| "cpu".into());
+    name.parse().expect("a back end of this build")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::act::{ActConfig, ActNet};
 use super::diffusion::{DiffusionConfig, DiffusionNet, Draws};
-use super::flow::{FlowConfig, FlowDraws, FlowNet};
+use super::flow::{FlowConfig, FlowMatching, FlowNet};
 use super::vla::pi0::{Pi0Config, Pi0Net, parameter as pi0_parameter};
 use super::vla::smolvla::{SmolVlaConfig, SmolVlaNet};
 use super::vqbet::{VqBetConfig, VqBetNet};
@@ -379,21 +379,9 @@ impl Net {
                 let levels = (0..wanted.rows).map(|_| rng.random_range(0..levels)).collect();
                 net.loss(pass, inputs, wanted, &Draws { noise, levels })
             }
-            Self::Flow(net) => {
-                let noise = drawn(wanted.actions.len());
-                let times = net.draw_times(rng, wanted.rows);
-                net.loss(pass, inputs, wanted, &FlowDraws { noise, times })
-            }
-            Self::SmolVla(net) => {
-                let noise = drawn(wanted.rows * net.noise_per_row());
-                let times = net.draw_times(rng, wanted.rows);
-                net.loss(pass, inputs, wanted, &FlowDraws { noise, times })
-            }
-            Self::Pi0(net) => {
-                let noise = drawn(wanted.rows * net.noise_per_row());
-                let times = net.draw_times(rng, wanted.rows);
-                net.loss(pass, inputs, wanted, &FlowDraws { noise, times })
-            }
+            Self::Flow(net) => flow_loss(net, pass, inputs, wanted, rng),
+            Self::SmolVla(net) => flow_loss(net.as_ref(), pass, inputs, wanted, rng),
+            Self::Pi0(net) => flow_loss(net.as_ref(), pass, inputs, wanted, rng),
             Self::VqBet(net) => {
                 let draw = |_| rng.random_range(0.0..1.0);
                 let draws: Vec<f32> = (0..net.draws(wanted.rows)).map(draw).collect();
@@ -417,18 +405,45 @@ impl Net {
         }
     }
 
-    /// Normalised actions `[predicted, action_dim]` for one observation.
-    pub fn predict(&self, pass: Pass<'_>, inputs: &Inputs, rng: &mut ChaCha8Rng) -> Vec<f32> {
+    /// Whether actions come out of noise that may be chosen ([`Net::predict`]'s `start`).
+    pub fn is_steered_by_noise(&self) -> bool {
+        matches!(self, Self::Diffusion(_) | Self::Flow(_))
+    }
+
+    /// Normalised actions `[predicted, action_dim]` for one observation. `start` takes the place of the
+    /// noise that actions come out of, over and over again if it is shorter; what else is random is
+    /// drawn from `rng`.
+    pub fn predict(
+        &self,
+        pass: Pass<'_>,
+        inputs: &Inputs,
+        mut start: Option<&[f32]>,
+        rng: &mut ChaCha8Rng,
+    ) -> Vec<f32> {
+        let draw = |out: &mut [f32]| match start.take() {
+            Some(start) => out.iter_mut().zip(start.iter().cycle()).for_each(|(o, s)| *o = *s),
+            None => normals(rng, out),
+        };
         match self {
             Self::Act(net) => {
                 let actions = net.forward(pass, inputs, None).into_data();
                 actions.as_slice::<f32>().expect("actions are f32").to_vec()
             }
-            Self::Diffusion(net) => net.predict(pass, inputs, |out| normals(rng, out)),
-            Self::Flow(net) => net.predict(pass, inputs, |out| normals(rng, out)),
-            Self::SmolVla(net) => net.predict(pass, inputs, |out| normals(rng, out)),
-            Self::Pi0(net) => net.predict(pass, inputs, |out| normals(rng, out)),
+            Self::Diffusion(net) => net.predict(pass, inputs, draw),
+            Self::Flow(net) => net.predict(pass, inputs, draw),
+            Self::SmolVla(net) => net.predict(pass, inputs, draw),
+            Self::Pi0(net) => net.predict(pass, inputs, draw),
             Self::VqBet(net) => net.predict(pass, inputs, || rng.random_range(0.0..1.0)),
         }
     }
+}
+
+fn flow_loss(
+    net: &impl FlowMatching,
+    pass: Pass<'_>,
+    inputs: &Inputs,
+    wanted: &Demonstration,
+    rng: &mut ChaCha8Rng,
+) -> Tensor<1> {
+    net.loss(pass, inputs, wanted, &net.draw(rng, wanted.rows))
 }

@@ -177,6 +177,7 @@ mod tests {
     use super::*;
     use crate::imitation::act::ActConfig;
     use crate::imitation::flow::FlowConfig;
+    use crate::imitation::flow::FlowMatching;
     use crate::imitation::{Inputs, Instruction, Pass};
     use crate::nn::Weights;
     use crate::noise::{normals, stream};

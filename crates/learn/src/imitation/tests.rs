@@ -2,18 +2,19 @@
 //! and actions, and the same 100 actions in an environment; then the way back, LeRobot acting with what
 //! we wrote. Runs where `EMBODY_LEROBOT_PYTHON` names a Python with lerobot 0.6.1 and diffusers.
 
-use std::collections::BTreeMap;
+pub(crate) mod oracle;
+
 use std::path::Path;
-use std::process::Command;
 
 use burn::tensor::{Tensor, TensorData};
 use embody_core::{ArrayView, DataView, Observations};
 use rand::Rng;
 use serde_json::{Value, json};
 
+use self::oracle::{TOLERANCE, Vectors, ask, error, vectors};
 use super::diffusion::Draws;
 use super::{Demonstration, Inputs, Instruction, LossShare, Net, Pass};
-use crate::backend::Backend;
+use crate::backend::tested;
 use crate::checkpoint::{self, Model, Stored};
 use crate::nn::Weights;
 use crate::noise::normals;
@@ -21,44 +22,9 @@ use crate::policy::{Inference, Observation, PolicyOptions, Seen, load_policy, si
 use crate::processor::{VectorInput, picture_to_f32};
 
 const PYTHON: &str = "EMBODY_LEROBOT_PYTHON";
-/// Largest difference over largest entry.
-const TOLERANCE: f32 = 1e-4;
+const SCRIPT: &str = "policies.py";
 /// Steps that the oracle acts for.
 const STEPS: usize = 100;
-
-/// Tensors of a file by name, flat.
-type Vectors = BTreeMap<String, Vec<f32>>;
-
-/// What is compared with LeRobot: the portable back end, or the one named.
-fn backend() -> Backend {
-    let name = std::env::var("EMBODY_BACKEND").unwrap_or_else(|_| "cpu".into());
-    name.parse().expect("a back end of this build")
-}
-
-/// Runs `tests/oracle/policies.py`; false where no Python with LeRobot is named.
-fn ask(verb: &str, home: &Path) -> bool {
-    let Ok(python) = std::env::var(PYTHON) else {
-        eprintln!("skipped: {PYTHON} names no Python with lerobot");
-        return false;
-    };
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/oracle/policies.py");
-    let mut command = Command::new(python);
-    command.arg(script).arg(verb).arg(home).env("HF_HUB_OFFLINE", "1");
-    let done = command.output().expect("start python");
-    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    true
-}
-
-fn vectors(path: &Path) -> Vectors {
-    checkpoint::read_all_vectors(path).expect("the oracle's file").into_iter().collect()
-}
-
-/// Largest difference, as a share of the largest entry or of `floor`.
-fn error(ours: &[f32], theirs: &[f32], floor: f32) -> f32 {
-    assert_eq!(ours.len(), theirs.len());
-    let scale = theirs.iter().fold(floor, |m, v| m.max(v.abs()));
-    ours.iter().zip(theirs).fold(0.0f32, |m, (a, b)| m.max((a - b).abs())) / scale
-}
 
 /// Length of the difference, as a share of the length or of `floor`.
 fn distance(ours: &[f32], theirs: &[f32], floor: f64) -> f64 {
@@ -70,7 +36,7 @@ fn distance(ours: &[f32], theirs: &[f32], floor: f64) -> f64 {
 }
 
 fn tensor<const D: usize>(values: &[f32], shape: [usize; D]) -> Tensor<D> {
-    Tensor::from_data(TensorData::new(values.to_vec(), shape), &backend().device(0))
+    Tensor::from_data(TensorData::new(values.to_vec(), shape), &tested().device(0))
 }
 
 fn bytes(values: &[f32]) -> Vec<u8> {
@@ -128,7 +94,7 @@ fn codebooks_agree(model: &Model, tally: &[f32], theirs: &Vectors) {
 
 /// Whether every gradient agrees; loss and ACT's actions have to.
 fn gradients_agree(model: &Model, theirs: &Vectors) -> bool {
-    let device = backend().device(0);
+    let device = tested().device(0);
     let rows = 3;
     let inputs = inputs(model, theirs, rows);
     let table = model.net.table();
@@ -213,7 +179,7 @@ impl Shown {
 
 /// 100 actions of the policy in `dir` on the oracle's observations.
 fn acted(dir: &Path, shown: &Shown) -> Vec<f32> {
-    let mut policy = load_policy(dir, PolicyOptions { backend: backend(), ..Default::default() })
+    let mut policy = load_policy(dir, PolicyOptions { backend: tested(), ..Default::default() })
         .expect("a policy");
     let spec = policy.spec().clone();
     let mut actions = Vec::new();
@@ -251,7 +217,7 @@ fn share_noise(home: &Path, model: &Model, shown: &Shown) {
         Net::VqBet(net) => (net.acting_draws() / 2, 2),
         _ => return,
     };
-    let inference = Inference::new(model.clone(), backend(), 1);
+    let inference = Inference::new(model.clone(), tested(), 1);
     let p = &model.processor;
     let observed = model.config.steps().observed;
     let each: Vec<Seen> = (0..STEPS)
@@ -307,7 +273,7 @@ fn compare_drawn(case: &Value) -> bool {
     let home = tempfile::tempdir().expect("temporary folder");
     let home = home.path();
     checkpoint::write_json(&home.join("case.json"), case).expect("write");
-    if !ask("make", home) {
+    if !ask(PYTHON, SCRIPT, "make", home) {
         return true;
     }
     let theirs = vectors(&home.join("theirs.safetensors"));
@@ -329,7 +295,7 @@ fn compare_drawn(case: &Value) -> bool {
     let judge = |verb: &str, dir: &Path| {
         let judged = home.join("acted.safetensors");
         if !judged.exists() {
-            assert!(ask(verb, home));
+            assert!(ask(PYTHON, SCRIPT, verb, home));
         }
         let judged = vectors(&judged);
         let off = error(&acted(dir, &shown), &judged["action"], 1e-3);

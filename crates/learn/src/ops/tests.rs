@@ -1,17 +1,18 @@
 //! Fused kernels against burn's own operations: values and gradients, max error relative to the
-//! largest entry.
+//! largest entry. `EMBODY_BACKEND` names another back end than the portable one.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::kernels::{self, Activation, ConvGeometry};
 use super::*;
+use crate::backend::tested;
 
 fn random<const D: usize>(rng: &mut ChaCha8Rng, shape: [usize; D]) -> Tensor<D> {
     let n = shape.iter().product();
     let values: Vec<f32> = (0..n).map(|_| rng.random_range(-1.0..1.0)).collect();
-    Tensor::from_data(TensorData::new(values, shape), &Device::flex().autodiff()).require_grad()
+    Tensor::from_data(TensorData::new(values, shape), &tested().device(1).autodiff()).require_grad()
 }
 
 fn values<const D: usize>(tensor: &Tensor<D>) -> Vec<f32> {

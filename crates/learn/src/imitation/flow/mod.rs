@@ -5,6 +5,10 @@
 
 mod config;
 mod model;
+mod path;
 
 pub use config::FlowConfig;
-pub(crate) use model::{FlowDraws, FlowNet, draw_time, time_features};
+pub(crate) use model::FlowNet;
+#[cfg(test)]
+pub(crate) use path::FlowDraws;
+pub(crate) use path::{ActionTokens, Chunk, FlowMatching};

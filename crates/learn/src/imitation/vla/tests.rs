@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::Command;
 
 use burn::tensor::{Tensor, TensorData};
 use embody_core::{ArrayView, DataView, Observations};
@@ -16,7 +15,8 @@ use super::smolvla::{SmolVlaConfig, SmolVlaNet};
 use super::vision::VisionSizes;
 use crate::backend::Backend;
 use crate::checkpoint::{self, Model, Stored};
-use crate::imitation::flow::FlowDraws;
+use crate::imitation::flow::{FlowDraws, FlowMatching};
+use crate::imitation::tests::oracle::{TOLERANCE, Vectors, ask, error, vectors};
 use crate::imitation::{
     ActionRepresentation, Demonstration, Inputs, LossShare, Net, Pass, PolicyConfig, Shape,
 };
@@ -27,37 +27,9 @@ use crate::processor::{CameraInput, Normalizer, Processor, VectorInput};
 use crate::train::TrainConfig;
 
 const PYTHON: &str = "EMBODY_VLA_PYTHON";
-/// Largest difference over largest entry.
-const TOLERANCE: f32 = 1e-4;
+const SCRIPT: &str = "vla.py";
 const ROWS: usize = 3;
 const STEPS: usize = 10;
-
-type Vectors = BTreeMap<String, Vec<f32>>;
-
-/// Runs `tests/oracle/vla.py`; false where no Python is named.
-fn ask(verb: &str, home: &Path) -> bool {
-    let Ok(python) = std::env::var(PYTHON) else {
-        eprintln!("skipped: {PYTHON} names no Python with lerobot and transformers");
-        return false;
-    };
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/oracle/vla.py");
-    let mut command = Command::new(python);
-    command.arg(script).arg(verb).arg(home).env("HF_HUB_OFFLINE", "1");
-    let done = command.output().expect("start python");
-    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    true
-}
-
-fn vectors(path: &Path) -> Vectors {
-    checkpoint::read_all_vectors(path).expect("the oracle's file").into_iter().collect()
-}
-
-/// Largest difference, as a share of the largest entry or of `floor`.
-fn error(ours: &[f32], theirs: &[f32], floor: f32) -> f32 {
-    assert_eq!(ours.len(), theirs.len());
-    let scale = theirs.iter().fold(floor, |m, v| m.max(v.abs()));
-    ours.iter().zip(theirs).fold(0.0f32, |m, (a, b)| m.max((a - b).abs())) / scale
-}
 
 fn agree(what: &str, ours: &[f32], theirs: &[f32]) {
     let off = error(ours, theirs, 1e-3);
@@ -206,7 +178,7 @@ fn actions_agree(home: &Path, model: Model, shown: &Shown, text: &str) {
         })
         .collect();
     checkpoint::write_tensors(&home.join("noise.safetensors"), &noise).expect("write");
-    assert!(ask("act", home));
+    assert!(ask(PYTHON, SCRIPT, "act", home));
     let dir = home.join("policy");
     assert!(load_policy(&dir, PolicyOptions::default()).is_err(), "it acts without instruction");
     let options = PolicyOptions { instruction: Some(text.to_owned()), ..Default::default() };
@@ -237,7 +209,7 @@ fn compare(case: &Value) {
     let home = tempfile::tempdir().expect("temporary folder");
     let home = home.path();
     checkpoint::write_json(&home.join("case.json"), case).expect("write");
-    if !ask("make", home) {
+    if !ask(PYTHON, SCRIPT, "make", home) {
         return;
     }
     let shown = Shown::read(home, case);
@@ -538,7 +510,7 @@ fn the_published_sizes_make_as_many_weights_as_lerobots() {
 #[test]
 fn names_and_shapes_of_the_published_sizes_are_lerobots() {
     let home = tempfile::tempdir().expect("temporary folder");
-    if !ask("keys", home.path()) {
+    if !ask(PYTHON, SCRIPT, "keys", home.path()) {
         return;
     }
     for (table, kind) in published().iter().zip(["smolvla", "pi0"]) {

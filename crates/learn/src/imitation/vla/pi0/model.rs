@@ -6,22 +6,17 @@
 //! `model.paligemma_with_expert.gemma_expert.model.…`, `model.action_in_proj.…`).
 
 use burn::tensor::Tensor;
-use rand::Rng;
 
 use super::config::Pi0Config;
 use crate::error::Error;
-use crate::imitation::flow::{FlowDraws, draw_time};
-use crate::imitation::vla::actions::{ActionTokens, first_of_each, flow_loss, integrate, padded};
-use crate::imitation::vla::check_inputs;
+use crate::imitation::flow::{ActionTokens, Chunk, FlowMatching};
 use crate::imitation::vla::expert::{Expert, Memory, Way};
 use crate::imitation::vla::language::LanguageModel;
 use crate::imitation::vla::vision::VisionTower;
+use crate::imitation::vla::{TIME_ALPHA, check_inputs, last, padded};
 use crate::imitation::{Demonstration, Inputs, Pass, Shape};
 use crate::nn::{Linear, ParamTable};
 use crate::ops::{Activation, KeyMask};
-
-/// Times are drawn from Beta(1.5, 1).
-const TIME_ALPHA: f64 = 1.5;
 
 /// The network's structure; its weights live in a flat vector ordered by [`Pi0Net::table`].
 #[derive(Debug, Clone)]
@@ -34,6 +29,7 @@ pub(crate) struct Pi0Net {
     expert: Expert,
     state: Linear,
     actions: ActionTokens,
+    head: Linear,
     dims: (usize, usize),
     action_dim: usize,
 }
@@ -64,6 +60,7 @@ impl Pi0Net {
         let state = t.linear("model.state_proj", cfg.max_state_dim, expert_dim, 1.0);
         let periods = (cfg.min_period, cfg.max_period);
         let actions = ActionTokens::new(t, cfg.max_action_dim, expert_dim, periods);
+        let head = t.linear("model.action_out_proj", expert_dim, cfg.max_action_dim, 1.0);
         Ok(Self {
             table,
             cfg: cfg.clone(),
@@ -73,18 +70,28 @@ impl Pi0Net {
             expert,
             state,
             actions,
+            head,
             dims: (text_dim, expert_dim),
             action_dim: shape.action_dim,
         })
     }
+}
 
-    /// Values of noise that a chunk takes: those that fill actions up too.
-    pub fn noise_per_row(&self) -> usize {
-        self.cfg.chunk_size * self.cfg.max_action_dim
+impl FlowMatching for Pi0Net {
+    /// What the expert looks at, and the state, which is a token of its own.
+    type Memory = (Memory, Option<Tensor<2>>);
+
+    fn chunk(&self) -> Chunk {
+        Chunk {
+            steps: self.cfg.chunk_size,
+            width: self.cfg.max_action_dim,
+            action_dim: self.action_dim,
+            euler_steps: self.cfg.num_inference_steps,
+            time_alpha: TIME_ALPHA,
+        }
     }
 
-    /// What the expert looks at.
-    fn observe(&self, pass: Pass<'_>, inputs: &Inputs) -> Memory {
+    fn observe(&self, pass: Pass<'_>, inputs: &Inputs) -> Self::Memory {
         let look = |pictures: &Tensor<4>| {
             let patches = self.vision.forward(pass, pictures.clone());
             self.projector.forward(pass.w, patches, Activation::None)
@@ -97,20 +104,20 @@ impl Pi0Net {
             tokens.push(self.text.embed(pass, said, inputs.rows(1)) * scale);
         }
         let tokens = Tensor::cat(tokens, 1);
-        self.expert.recall(pass, self.text.read(pass, tokens, &KeyMask::All))
+        let memory = self.text.read(pass, tokens, &KeyMask::All);
+        (self.expert.recall(pass, memory), inputs.state.clone())
     }
 
-    /// The velocity of `chunk [rows, chunk_size, max_action_dim]` at `times`, one for each row.
     fn velocity(
         &self,
         pass: Pass<'_>,
-        (inputs, memory): (&Inputs, &Memory),
+        (memory, state): &Self::Memory,
         chunk: Tensor<3>,
         times: &[f32],
     ) -> Tensor<3> {
         let rows = chunk.dims()[0];
         let mut tokens = Vec::new();
-        if let Some(state) = &inputs.state {
+        if let Some(state) = state {
             let state = padded(pass, state.clone(), self.cfg.max_state_dim);
             let token = self.state.forward(pass.w, state, Activation::None);
             tokens.push(token.reshape([rows, 1, self.dims.1]));
@@ -118,46 +125,12 @@ impl Pi0Net {
         tokens.push(self.actions.embed(pass, chunk, times));
         let tokens = Tensor::cat(tokens, 1);
         let tokens = self.expert.forward(pass, tokens, memory, |i, j| i > 0 || j == 0);
-        self.actions.velocity(pass, tokens, self.cfg.chunk_size)
+        self.head.forward(pass.w, last(tokens, self.cfg.chunk_size), Activation::None)
     }
 
-    /// A chunk `[chunk_size, action_dim]` for one observation; `draw` fills a slice with standard normal
-    /// numbers.
-    pub fn predict(
-        &self,
-        pass: Pass<'_>,
-        inputs: &Inputs,
-        mut draw: impl FnMut(&mut [f32]),
-    ) -> Vec<f32> {
-        let memory = self.observe(pass, inputs);
-        let mut noise = vec![0.0; self.noise_per_row()];
-        draw(&mut noise);
-        let size = (self.cfg.chunk_size, self.cfg.max_action_dim);
-        let chunk = integrate(pass, noise, size, self.cfg.num_inference_steps, |chunk, time| {
-            self.velocity(pass, (inputs, &memory), chunk, &[time])
-        });
-        first_of_each(&chunk, self.cfg.max_action_dim, self.action_dim)
-    }
-
-    /// A time for each of `rows`.
-    pub fn draw_times(&self, rng: &mut impl Rng, rows: usize) -> Vec<f32> {
-        (0..rows).map(|_| draw_time(rng, TIME_ALPHA)).collect()
-    }
-
-    /// The shard's part of the batch's loss, `[1]`: mean squared error of the velocity, over the robot's
-    /// own dimensions; actions beyond their episode count, as in LeRobot.
-    pub fn loss(
-        &self,
-        pass: Pass<'_>,
-        inputs: &Inputs,
-        wanted: &Demonstration,
-        draws: &FlowDraws,
-    ) -> Tensor<1> {
-        let memory = self.observe(pass, inputs);
+    /// Actions beyond their episode count, as in LeRobot.
+    fn weights(&self, pass: Pass<'_>, wanted: &Demonstration) -> Tensor<3> {
         let values = (self.cfg.chunk_size * self.action_dim) as f32;
-        let weights = wanted.weights(wanted.share.per_row / values, true, pass.device);
-        flow_loss(pass, wanted, draws, self.cfg.max_action_dim, weights, |chunk| {
-            self.velocity(pass, (inputs, &memory), chunk, &draws.times)
-        })
+        wanted.weights(wanted.share.per_row / values, true, pass.device)
     }
 }

@@ -6,22 +6,17 @@
 //! `model.vlm_with_expert.lm_expert.…`, `model.action_in_proj.…`).
 
 use burn::tensor::Tensor;
-use rand::Rng;
 
 use super::config::{AttentionMode, SmolVlaConfig};
 use crate::error::Error;
-use crate::imitation::flow::{FlowDraws, draw_time};
-use crate::imitation::vla::actions::{ActionTokens, first_of_each, flow_loss, integrate, padded};
-use crate::imitation::vla::check_inputs;
+use crate::imitation::flow::{ActionTokens, Chunk, FlowMatching};
 use crate::imitation::vla::expert::{Expert, Memory, Way};
 use crate::imitation::vla::language::{LanguageModel, Matrix};
 use crate::imitation::vla::vision::VisionTower;
-use crate::imitation::{Demonstration, Inputs, Pass, Shape};
+use crate::imitation::vla::{TIME_ALPHA, check_inputs, last, padded};
+use crate::imitation::{Inputs, Pass, Shape};
 use crate::nn::{Linear, ParamTable};
 use crate::ops::{Activation, KeyMask};
-
-/// Times are drawn from Beta(1.5, 1).
-const TIME_ALPHA: f64 = 1.5;
 
 /// The network's structure; its weights live in a flat vector ordered by [`SmolVlaNet::table`].
 #[derive(Debug, Clone)]
@@ -34,6 +29,7 @@ pub(crate) struct SmolVlaNet {
     expert: Expert,
     state: Linear,
     actions: ActionTokens,
+    head: Linear,
     action_dim: usize,
 }
 
@@ -69,6 +65,7 @@ impl SmolVlaNet {
         let state = t.linear("model.state_proj", cfg.max_state_dim, vlm.text.dim, 1.0);
         let periods = (cfg.min_period, cfg.max_period);
         let actions = ActionTokens::new(t, cfg.max_action_dim, sizes.dim, periods);
+        let head = t.linear("model.action_out_proj", sizes.dim, cfg.max_action_dim, 1.0);
         Ok(Self {
             table,
             cfg: cfg.clone(),
@@ -78,13 +75,9 @@ impl SmolVlaNet {
             expert,
             state,
             actions,
+            head,
             action_dim: shape.action_dim,
         })
-    }
-
-    /// Values of noise that a chunk takes: those that fill actions up too.
-    pub fn noise_per_row(&self) -> usize {
-        self.cfg.chunk_size * self.cfg.max_action_dim
     }
 
     /// A camera's pictures as tokens of the language model: squares of `scale_factor` patches each way,
@@ -97,8 +90,22 @@ impl SmolVlaNet {
         let squares = patches.reshape([n * side, scale, side, scale * dim]).swap_dims(1, 2);
         self.connector.forward(pass, squares.reshape([n, side * side, scale * scale * dim]))
     }
+}
 
+impl FlowMatching for SmolVlaNet {
     /// What the expert looks at.
+    type Memory = Memory;
+
+    fn chunk(&self) -> Chunk {
+        Chunk {
+            steps: self.cfg.chunk_size,
+            width: self.cfg.max_action_dim,
+            action_dim: self.action_dim,
+            euler_steps: self.cfg.num_steps,
+            time_alpha: TIME_ALPHA,
+        }
+    }
+
     fn observe(&self, pass: Pass<'_>, inputs: &Inputs) -> Memory {
         let rows = inputs.rows(1);
         let scale = (self.cfg.vlm.text.dim as f64).sqrt();
@@ -127,7 +134,6 @@ impl SmolVlaNet {
         self.expert.recall(pass, self.text.read(pass, tokens, &mask))
     }
 
-    /// The velocity of `chunk [rows, chunk_size, max_action_dim]` at `times`, one for each row.
     fn velocity(
         &self,
         pass: Pass<'_>,
@@ -137,45 +143,6 @@ impl SmolVlaNet {
     ) -> Tensor<3> {
         let tokens = self.actions.embed(pass, chunk, times);
         let tokens = self.expert.forward(pass, tokens, memory, |i, j| j <= i);
-        self.actions.velocity(pass, tokens, self.cfg.chunk_size)
-    }
-
-    /// A chunk `[chunk_size, action_dim]` for one observation; `draw` fills a slice with standard normal
-    /// numbers.
-    pub fn predict(
-        &self,
-        pass: Pass<'_>,
-        inputs: &Inputs,
-        mut draw: impl FnMut(&mut [f32]),
-    ) -> Vec<f32> {
-        let memory = self.observe(pass, inputs);
-        let mut noise = vec![0.0; self.noise_per_row()];
-        draw(&mut noise);
-        let size = (self.cfg.chunk_size, self.cfg.max_action_dim);
-        let chunk = integrate(pass, noise, size, self.cfg.num_steps, |chunk, time| {
-            self.velocity(pass, &memory, chunk, &[time])
-        });
-        first_of_each(&chunk, self.cfg.max_action_dim, self.action_dim)
-    }
-
-    /// A time for each of `rows`.
-    pub fn draw_times(&self, rng: &mut impl Rng, rows: usize) -> Vec<f32> {
-        (0..rows).map(|_| draw_time(rng, TIME_ALPHA)).collect()
-    }
-
-    /// The shard's part of the batch's loss, `[1]`: mean squared error of the velocity, over the robot's
-    /// own dimensions of actions inside their episode.
-    pub fn loss(
-        &self,
-        pass: Pass<'_>,
-        inputs: &Inputs,
-        wanted: &Demonstration,
-        draws: &FlowDraws,
-    ) -> Tensor<1> {
-        let memory = self.observe(pass, inputs);
-        let weights = wanted.weights(wanted.share.per_value, false, pass.device);
-        flow_loss(pass, wanted, draws, self.cfg.max_action_dim, weights, |chunk| {
-            self.velocity(pass, &memory, chunk, &draws.times)
-        })
+        self.head.forward(pass.w, last(tokens, self.cfg.chunk_size), Activation::None)
     }
 }
