@@ -27,7 +27,7 @@ struct Run {
 static RUN: OnceLock<Run> = OnceLock::new();
 
 fn all() -> impl Iterator<Item = &'static Target> {
-    fuzz::TARGETS.iter().chain(others::TARGETS)
+    fuzz::TARGETS.iter().chain(others::TARGETS).chain(others::of_robots())
 }
 
 fn variable(name: &str) -> Option<PathBuf> {

@@ -1,6 +1,8 @@
-//! Targets outside the data crate: the viewer's requests, policies' folders and what is asked of them.
+//! Targets outside the data crate: the viewer's requests, policies' folders and what is asked of
+//! them, servo buses and what belongs to them.
 
 use std::path::Path;
+use std::sync::OnceLock;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use embody_data::fuzz::Target;
@@ -21,6 +23,14 @@ pub const TARGETS: &[Target] = &[
     #[cfg(feature = "learn")]
     Target { name: "serve", run: policy::serve_stream, max_len: 16_384 },
 ];
+
+/// The targets of the robot crate.
+pub fn of_robots() -> &'static [Target] {
+    static ALL: OnceLock<Vec<Target>> = OnceLock::new();
+    let same =
+        |t: &embody_robot::fuzz::Target| Target { name: t.name, run: t.run, max_len: t.max_len };
+    ALL.get_or_init(|| embody_robot::fuzz::TARGETS.iter().map(same).collect())
+}
 
 /// A request's target, its headers a line each, and the ranges that they ask for.
 fn http(bytes: &[u8], _: &Path) {
@@ -57,6 +67,15 @@ pub fn write_seeds(name: &str, out: &Path, scratch: &Path) -> usize {
     #[cfg(feature = "learn")]
     if name == "serve" {
         return policy::write_streams(out);
+    }
+    let robots = embody_robot::fuzz::seeds(name);
+    if !robots.is_empty() {
+        std::fs::create_dir_all(out).expect("the folder can be written");
+        for (i, seed) in robots.iter().enumerate() {
+            let path = out.join(format!("seed-{i:03}"));
+            std::fs::write(path, seed).expect("the folder can be written");
+        }
+        return robots.len();
     }
     let seeds: &[&str] = match name {
         "http" => &[

@@ -48,6 +48,30 @@ pub fn lerobot_policies() -> Result<PathBuf> {
     }
 }
 
+/// LeRobot with its motor drivers; `EMBODY_LEROBOT_PYTHON` names a ready environment.
+pub fn lerobot_motors() -> Result<PathBuf> {
+    match std::env::var_os("EMBODY_LEROBOT_PYTHON") {
+        Some(python) => Ok(python.into()),
+        None => python_with(&["lerobot[feetech,dynamixel]==0.6.1"], 12),
+    }
+}
+
+/// The oracle of policies that follow instructions; `EMBODY_VLA_PYTHON` names a ready environment.
+pub fn lerobot_vlas() -> Result<PathBuf> {
+    match std::env::var_os("EMBODY_VLA_PYTHON") {
+        Some(python) => Ok(python.into()),
+        None => python_with(&["lerobot==0.6.1", "transformers==5.5.*"], 12),
+    }
+}
+
+/// What runs policies as ONNX graphs; `EMBODY_ONNX_PYTHON` names a ready environment.
+pub fn onnx() -> Result<PathBuf> {
+    match std::env::var_os("EMBODY_ONNX_PYTHON") {
+        Some(python) => Ok(python.into()),
+        None => python_with(&["onnxruntime==1.*", "numpy"], 11),
+    }
+}
+
 /// PyTorch of the version that the `libtorch` back end is built for; `EMBODY_TORCH_PYTHON` names a ready
 /// environment.
 pub fn torch() -> Result<PathBuf> {

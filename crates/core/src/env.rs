@@ -98,6 +98,11 @@ pub trait VecEnv: Send {
     fn terminated(&self) -> &[bool];
     /// Whether the last step ended the episode by time, `[num_envs]`.
     fn truncated(&self) -> &[bool];
+    /// What the last step did in place of the given actions, `[num_envs, action_dim]`, where limits, a
+    /// schedule or a person changed them; `None` where every action was taken as given.
+    fn executed(&self) -> Option<&[f32]> {
+        None
+    }
     /// Whether the task has been achieved in this episode so far, `[num_envs]`.
     fn success(&self) -> &[bool];
     /// Episodes that ended because physics diverged, over the batch's life.

@@ -10,6 +10,7 @@ mod config;
 mod durable;
 mod env;
 mod error;
+mod experience;
 mod feature;
 mod hash;
 mod loader;
@@ -30,13 +31,16 @@ pub use config::{Origin, Setting, Settings, nearest_key};
 pub use durable::{AtomicDir, write_atomic};
 pub use env::{Autoreset, EnvSpec, Observations, VecEnv};
 pub use error::{Error, Hint, IoContext, Result};
+pub use experience::{Intake, Moment, StepTaken, TransitionSink, WeightSource};
 pub use feature::{DType, FeatureSpec, Features, VideoInfo};
 pub use hash::{ContentHash, HashStream, hash_bytes, hash_file, hash_listed, hash_tree};
 pub use loader::{Loader, LoaderOptions};
 pub use mixture::{Embodiment, Embodiments, Mixture, MixtureStats, Portion};
 pub use policy::{Policy, PolicySpec};
 pub use progress::{CancelToken, NoProgress, Progress, ProgressEvent, Task};
-pub use record::{EpisodeOutcome, Recorder, SimulationRecord, VariationRecord};
+pub use record::{
+    EpisodeOutcome, Recorder, SimulationRecord, StreamRecorder, TurnRecord, VariationRecord,
+};
 pub use sampler::Sampler;
 pub use seed::derive_seed;
 pub use stats::{FeatureStats, StatsMap};

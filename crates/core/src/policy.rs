@@ -38,4 +38,24 @@ pub trait Policy: Send {
         active: &[bool],
         actions: &mut [f32],
     ) -> Result<()>;
+    /// Predicts for one environment (observations are of a batch of 1) the actions from the present
+    /// one on, into `chunk`: `[n, action_dim]`, `n` from 1 to `chunk_size`. For machines that
+    /// execute chunks by their own clock; keeps no queue. `last` is the action that was commanded
+    /// last, empty before the first.
+    ///
+    /// What is given here predicts one action.
+    ///
+    /// # Errors
+    /// As [`Policy::act`].
+    fn predict(
+        &mut self,
+        observations: &Observations<'_>,
+        last: &[f32],
+        chunk: &mut Vec<f32>,
+    ) -> Result<()> {
+        let _ = last;
+        chunk.clear();
+        chunk.resize(self.spec().action_dim, 0.0);
+        self.act(observations, &[true], chunk)
+    }
 }

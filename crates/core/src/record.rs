@@ -1,4 +1,9 @@
-//! Recording: the one way by which simulators and robots write episodes.
+//! Recording: frame by frame, as simulators and imports do, or stream by stream, as robots do.
+//!
+//! A [`Recorder`] is given whole frames at a fixed rate. A [`StreamRecorder`] is given what each
+//! sensor says when it says it; frames are made of it afterwards.
+
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -89,4 +94,81 @@ pub trait Recorder {
     fn save_episode(&mut self, outcome: EpisodeOutcome) -> Result<()>;
     /// Ends the episode and forgets it.
     fn discard_episode(&mut self);
+}
+
+/// One turn of a machine's control loop. Slices have a number per joint, in the joints' units.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TurnRecord<'a> {
+    /// Its number since the loop began; turns that were skipped have numbers too.
+    pub number: u64,
+    /// How much later it began than it was due.
+    pub late: Duration,
+    /// When the machine was read, by the session's clock.
+    pub at: Duration,
+    /// The machine's own clock, where it tells.
+    pub device: Option<Duration>,
+    /// Whether the reading is of this turn; it is an older one where the bus failed.
+    pub fresh: bool,
+    /// Positions.
+    pub positions: &'a [f32],
+    /// Units per second; NaN where the machine does not tell.
+    pub velocities: &'a [f32],
+    /// Parts of the greatest torque, -1 to 1; NaN where the machine does not tell.
+    pub loads: &'a [f32],
+    /// Goals that were asked for, where there were any.
+    pub wanted: Option<&'a [f32]>,
+    /// Goals that were sent, where any were.
+    pub given: Option<&'a [f32]>,
+    /// Where they came from, such as `policy`.
+    pub source: &'a str,
+    /// Whether a person had taken over.
+    pub intervention: bool,
+    /// Limits that changed goals, such as `speed`.
+    pub clips: &'a [&'static str],
+    /// What the safety layer did, such as `active`.
+    pub phase: &'a str,
+    /// Answers that came damaged, late or not at all since the machine was opened.
+    pub bus_errors: u64,
+}
+
+/// Keeps a machine's streams, each at its own rate and with its own clock. Times are those of the
+/// session's clock, which begins at zero. What comes while no episode is open is not kept.
+pub trait StreamRecorder: Send + Sync {
+    /// Opens an episode with the instruction `task`.
+    ///
+    /// # Errors
+    /// When one is open already, or it can't be written.
+    fn begin_episode(&self, task: &str, at: Duration) -> Result<()>;
+    /// Keeps a turn of the control loop.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    fn turn(&self, turn: &TurnRecord<'_>) -> Result<()>;
+    /// Keeps a picture of camera number `camera`, RGB u8 `[height, width, 3]`: when the host had
+    /// it, and the camera's own time where it tells.
+    ///
+    /// # Errors
+    /// When it can't be encoded or written.
+    fn frame(
+        &self,
+        camera: usize,
+        at: Duration,
+        device: Option<Duration>,
+        pixels: &[u8],
+    ) -> Result<()>;
+    /// Notes that `count` messages of `stream` were dropped because the recorder was behind.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    fn dropped(&self, stream: &str, count: u64, at: Duration) -> Result<()>;
+    /// Closes the open episode and keeps it, with a person's judgement where there was one.
+    ///
+    /// # Errors
+    /// When none is open, or it can't be written.
+    fn end_episode(&self, success: Option<bool>, at: Duration) -> Result<()>;
+    /// Closes the open episode and forgets it.
+    ///
+    /// # Errors
+    /// When it can't be removed.
+    fn discard_episode(&self) -> Result<()>;
 }

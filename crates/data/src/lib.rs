@@ -29,6 +29,7 @@ mod recorder;
 mod repair;
 mod ring;
 mod rrd;
+mod session;
 mod source;
 mod stats;
 mod validate;
@@ -69,6 +70,7 @@ pub use process::{
 pub use recorder::{FrameValue, LeRobotRecorder, Origin, RecordReport, RecordSpec, RecoverReport};
 pub use repair::{RepairReport, repair};
 pub use ring::{BatchRing, Layout, RING_PROTOCOL, SlotArray};
+pub use session::{PictureCoding, SessionCamera, SessionRecorder, SessionSpec};
 pub use source::{DecodeWhen, FrameSource, Pixels, SourceEpisode, SourceOptions};
 pub use stats::compute_stats;
 pub use validate::{Checked, DecodeCheck, ValidateOptions, ValidationReport, validate};

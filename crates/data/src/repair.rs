@@ -69,7 +69,8 @@ impl Log {
     }
 }
 
-/// Mends the dataset at `source` (any version) as a new v3.0 one at `target`; with `dry_run` only
+/// Mends the dataset at `source` (any version) as a new v3.0 one at `target`, or makes one of a robot's
+/// session, cut off or not; with `dry_run` only
 /// says what it would do.
 ///
 /// # Errors
@@ -82,6 +83,9 @@ pub fn repair(source: &Path, target: &Path, dry_run: bool, task: Task<'_>) -> Re
             hint: "name another folder, or remove that one first".to_owned(),
         }
         .into());
+    }
+    if crate::session::is_session(source) {
+        return crate::session::complete(source, target, dry_run, task);
     }
     let mut log = Log::default();
     let before = validate(

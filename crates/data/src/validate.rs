@@ -95,6 +95,9 @@ pub fn validate(
     options: &ValidateOptions,
     task: Task<'_>,
 ) -> Result<ValidationReport> {
+    if crate::session::is_session(root) {
+        return crate::session::check(root, task);
+    }
     if !root.join("meta/info.json").is_file() {
         detect_format(root)?;
     }

@@ -1,11 +1,15 @@
 //! The command line: noun, then verb. These doc comments are the help, and `docs/reference/cli.md`.
 
 mod edits;
+mod robot;
 mod stores;
 
 use std::path::PathBuf;
 
 pub use edits::EditCommand;
+pub use robot::{
+    EmulateFlags, RecordFlags, ReplayFlags, RobotCommand, RunPolicyFlags, SessionFlags, Speech,
+};
 pub use stores::{PullFlags, PushFlags, StoreCommand};
 
 use clap::{Args, Parser, Subcommand};
@@ -74,6 +78,9 @@ pub enum Command {
     /// Look at simulated tasks
     #[command(subcommand)]
     Sim(SimCommand),
+    /// Machines made of servos: find, calibrate and look at them, or start one in software
+    #[command(subcommand)]
+    Robot(RobotCommand),
     /// Fetch robot models, and say where they are
     #[command(subcommand)]
     Assets(AssetsCommand),

@@ -72,6 +72,7 @@ fn run(cli: &Cli) -> Result<()> {
         }
         Command::Data(command) => commands::data::run(&app, command),
         Command::Sim(command) => commands::sim::run(&app, command),
+        Command::Robot(command) => commands::robot::run(&app, command),
         Command::Assets(command) => commands::assets::run(&app, command),
         Command::Eval(flags) => commands::eval::run(&app, flags),
         Command::Policy(command) => commands::policy::run(&app, command),

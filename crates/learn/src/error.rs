@@ -118,7 +118,7 @@ impl Hint for Error {
             }
             Self::PolicyType { .. } => {
                 "this version reads `act`, `act-small`, `diffusion`, `diffusion-small`, `flow`, \
-                 `pi0`, `smolvla`, `vqbet`, `vqbet-small` and `mlp-gaussian`"
+                 `pi0`, `smolvla`, `vqbet`, `vqbet-small`, `mlp-gaussian` and `hil-serl`"
                     .into()
             }
             Self::NotFinite { .. } => {

@@ -50,14 +50,19 @@ pub use open_loop::{
     JointError, MeanInterval, OpenLoopOptions, OpenLoopResult, PredictedChunk, Trajectory,
     open_loop, open_loop_windows,
 };
-pub use policy::{PolicyOptions, load_policy};
+pub use policy::{PolicyOptions, Steerable, load_policy, load_steerable};
 pub use processor::resize_area;
 pub use report::{Latency, PolicySummary, blank_latency, describe, latency};
 pub use rl::{
-    AdvantageNorm, AlgorithmConfig, Evaluation, LrSchedule, Nonlinearity, Normalization, PpoConfig,
-    RlConfig, RlOutcome, RlPreset, SacConfig, StdRange, Td3Config, TemperatureUpdate, Truncation,
-    read_rl_metrics, rl_preset, rl_presets, sac_flop_per_update, sac_updates_per_second,
-    sgemm_flop_per_second, train_rl,
+    ActorOutcome, ActorPace, AdvantageNorm, AlgorithmConfig, Beside, CriticLoss, DetectorConfig,
+    DetectorReport, EpisodeDone, Evaluation, ExperienceSpec, HilSerlBench, HilSerlConfig,
+    HilSerlOutcome, HilSerlRun, ImageEncoder, Intervener, LabelledMoment, LearnerIntake,
+    LearnerSide, LrSchedule, Memory, Nonlinearity, Normalization, Pace, Pooling, PpoConfig,
+    RemoteActor, ResNetEncoder, ResidualConfig, ResidualEnv, RlConfig, RlOutcome, RlPreset,
+    SacConfig, StdRange, SteeredConfig, SteeredEnv, SuccessDetector, Td3Config, TemperatureForm,
+    TemperatureUpdate, Truncation, hilserl_updates_per_second, read_rl_metrics, rl_preset,
+    rl_presets, run_actor, sac_flop_per_update, sac_updates_per_second, sgemm_flop_per_second,
+    train_hilserl, train_rl,
 };
 pub use serve::serve;
 pub use statistics::{Z95, anytime_interval, mcnemar_exact, wilson};

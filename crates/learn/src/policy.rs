@@ -21,7 +21,7 @@ use crate::noise;
 use crate::processor::{
     CameraInput, PixelTable, VectorInput, floats, picture_to_f32, pixels, resize_area,
 };
-use crate::rl::{ActorModel, MLP_GAUSSIAN};
+use crate::rl::{ActorModel, HIL_SERL, HilSerlPolicy, MLP_GAUSSIAN};
 use crate::workers::Workers;
 
 /// How a loaded policy runs.
@@ -43,7 +43,7 @@ pub struct PolicyOptions {
 }
 
 /// Loads the policy in `dir` (LeRobot's checkpoint layout; one of [`crate::PolicyConfig`]'s types, or
-/// `mlp-gaussian`).
+/// `mlp-gaussian`, `hil-serl` without cameras).
 ///
 /// # Errors
 /// When a file is absent or damaged, a tensor missing, unexpected or misshapen, or an option
@@ -55,6 +55,14 @@ pub fn load_policy(dir: &Path, options: PolicyOptions) -> Result<Box<dyn Policy>
         check("n_action_steps", value, one, "this policy gives one action at a time")?;
         return Ok(Box::new(ActorModel::read(dir)?.into_policy()));
     }
+    if checkpoint::policy_type(dir)? == HIL_SERL {
+        return Ok(Box::new(HilSerlPolicy::read(dir, None)?));
+    }
+    Ok(Box::new(load_chunks(dir, options)?))
+}
+
+/// A policy that imitates, whatever its type.
+fn load_chunks(dir: &Path, options: PolicyOptions) -> Result<ChunkPolicy> {
     let model = checkpoint::read_instructed(dir, options.instruction.as_deref())?;
     let own = model.config.steps();
     let steps = options.n_action_steps.unwrap_or(own.executed);
@@ -81,13 +89,42 @@ pub fn load_policy(dir: &Path, options: PolicyOptions) -> Result<Box<dyn Policy>
         chunk_size: own.chunk(),
         n_action_steps: if ensemble.is_some() { 1 } else { steps },
     };
-    Ok(Box::new(ChunkPolicy {
+    Ok(ChunkPolicy {
         inference: Inference::new(model, options.backend, options.threads),
         spec,
         ensemble,
         queues: Vec::new(),
         workers: options.backend.workers(options.threads)?,
-    }))
+    })
+}
+
+/// A policy whose actions come out of noise, with the noise chosen from outside.
+pub trait Steerable: Policy {
+    /// Chooses the noise of the next chunk in environment `env`: `[action_dim]`, the same for each of
+    /// its actions. Standard normal numbers are what the policy learned with.
+    fn steer(&mut self, env: usize, noise: &[f32]);
+}
+
+/// Loads the diffusion or flow policy in `dir`, to be steered by its noise.
+///
+/// # Errors
+/// As [`load_policy`]; or when the policy does not begin with noise, or mixes chunks.
+pub fn load_steerable(dir: &Path, options: PolicyOptions) -> Result<Box<dyn Steerable>> {
+    let policy = load_chunks(dir, options)?;
+    let fits = policy.inference.model.net.is_steered_by_noise();
+    check("type", &policy.spec.kind, fits, "only diffusion and flow policies begin with noise")?;
+    let alone = policy.ensemble.is_none();
+    check("temporal_ensemble", "on", alone, "steered chunks are executed one after another")?;
+    Ok(Box::new(policy))
+}
+
+impl Steerable for ChunkPolicy {
+    fn steer(&mut self, env: usize, noise: &[f32]) {
+        if self.queues.len() <= env {
+            self.queues.resize_with(env + 1, Queue::default);
+        }
+        noise.clone_into(&mut self.queues[env].start);
+    }
 }
 
 /// A model ready to predict.
@@ -148,6 +185,11 @@ impl Inference {
     /// first the state. What is random follows from what is seen, so that the same situation leads
     /// to the same actions.
     pub fn chunk(&self, seen: &[&Seen], last: &[f32]) -> Vec<f32> {
+        self.chunk_from(seen, last, None)
+    }
+
+    /// The same with the noise chosen that actions come out of.
+    fn chunk_from(&self, seen: &[&Seen], last: &[f32], start: Option<&[f32]>) -> Vec<f32> {
         let Some(present) = seen.last() else { return Vec::new() };
         let p = &self.model.processor;
         let steps = self.model.config.steps();
@@ -172,7 +214,7 @@ impl Inference {
         let mut rng = situation_noise(seen);
         let instruction = self.model.instruction.clone();
         let inputs = Inputs { images, state, env, instruction };
-        let mut all = self.model.net.predict(pass, &inputs, &mut rng);
+        let mut all = self.model.net.predict(pass, &inputs, start, &mut rng);
         let past = (steps.observed - 1) * p.action.dim();
         let mut actions = all.split_off(past);
         p.decode_actions(&mut actions, &present.state, last);
@@ -213,6 +255,8 @@ struct Queue {
     seen: VecDeque<Seen>,
     /// The last action given; empty before the first.
     last: Vec<f32>,
+    /// The noise that the next chunk comes out of; empty where it is drawn.
+    start: Vec<f32>,
 }
 
 struct ChunkPolicy {
@@ -264,13 +308,15 @@ impl ChunkPolicy {
     fn infer(&self, envs: &[usize]) -> Result<Vec<Vec<f32>>> {
         let observed = self.inference.model.config.steps().observed;
         let chunks = self.workers.map(envs, |env| {
-            let Queue { seen, last, .. } = &self.queues[*env];
+            let Queue { seen, last, start, .. } = &self.queues[*env];
             // Before there were enough, the first stands for those before it.
             let lacking = observed - seen.len().min(observed);
             let first = std::iter::repeat_n(&seen[0], lacking);
             let seen: Vec<&Seen> = first.chain(seen).collect();
             let present = &seen[observed - 1].state;
-            self.inference.chunk(&seen, if last.is_empty() { present } else { last })
+            let last = if last.is_empty() { present } else { last };
+            let start = (!start.is_empty()).then_some(start.as_slice());
+            self.inference.chunk_from(&seen, last, start)
         });
         let broken = chunks.iter().zip(envs).find(|(c, _)| c.iter().any(|v| !v.is_finite()));
         match broken {
@@ -289,6 +335,23 @@ impl Policy for ChunkPolicy {
         if let Some(queue) = self.queues.get_mut(env) {
             *queue = Queue::default();
         }
+    }
+
+    /// A policy that looks back is shown the present alone, as where an episode begins: what it would
+    /// look back at belongs to the rate of its recordings, not to that of its predictions.
+    fn predict(
+        &mut self,
+        observations: &Observations<'_>,
+        last: &[f32],
+        chunk: &mut Vec<f32>,
+    ) -> Result<()> {
+        let mut seen = self.see(observations, 1, &[0])?;
+        let queue =
+            Queue { seen: seen.drain(..).collect(), last: last.to_vec(), ..Queue::default() };
+        self.queues.splice(..self.queues.len().min(1), [queue]);
+        chunk.clear();
+        self.infer(&[0])?.iter().for_each(|actions| chunk.extend_from_slice(actions));
+        Ok(())
     }
 
     fn act(

@@ -4,10 +4,12 @@
 //! step's output lies in a folder named by the hash of everything that went into it, appears there
 //! only when complete, and is taken from there the next time. What the steps do is the caller's
 //! business ([`StepKind`]); this crate knows neither simulators nor networks. [`store`] moves folders
-//! of files to and from the Hugging Face Hub and object stores.
+//! of files to and from the Hugging Face Hub and object stores; [`link`] moves experience and weights
+//! between actors and a learner.
 
 mod engine;
 mod error;
+pub mod link;
 mod recipe;
 pub mod report;
 pub mod store;

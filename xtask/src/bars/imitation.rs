@@ -30,26 +30,33 @@ const PICK_LIFT: f64 = 0.90;
 /// Share of the error of holding the last action that a policy may have on the real recording.
 const REAL: f64 = 0.70;
 
-/// Weights, inputs and noise of LeRobot's policies through ours, and the way back.
+/// Weights, inputs and noise of LeRobot's policies through ours, and the way back; graphs in
+/// onnxruntime.
 fn agreement(bench: &mut Bench<'_>) -> Result<()> {
-    let python = peers::lerobot_policies()?;
-    let python = python.to_str().ok_or_else(|| Fail::new("the Python's path is not UTF-8"))?;
-    let ask = "import lerobot, diffusers, torch, importlib.metadata as m; \
-               print('lerobot', m.version('lerobot'), 'torch', torch.__version__)";
-    let peer = sh::capture(Command::new(python).args(["-c", ask]))?;
-    for (name, filter) in [
-        ("ACT", "package(embody_learn) & test(imitation::tests::act)"),
-        (
-            "Diffusion Policy",
-            "package(embody_learn) & test(/imitation::tests::d(dpm|dim|iffusion)/)",
-        ),
-        ("VQ-BeT", "package(embody_learn) & test(/imitation::tests::.*vqbet/)"),
+    let policies = peers::lerobot_policies()?;
+    let (vlas, graphs) = (peers::lerobot_vlas()?, peers::onnx()?);
+    let lerobot = (policies, "EMBODY_LEROBOT_PYTHON", &["lerobot", "torch"][..]);
+    let vlas = (vlas, "EMBODY_VLA_PYTHON", &["lerobot", "transformers", "torch"][..]);
+    let graphs = (graphs, "EMBODY_ONNX_PYTHON", &["onnxruntime"][..]);
+    let whole = "loss, every gradient, 100 actions, and back: ≤ 1e-4 of the largest entry, f32";
+    let forward = "tokens, chunks, loss, every gradient: ≤ 1e-4 of the largest entry, f32";
+    for (name, filter, peer, required) in [
+        ("ACT", "imitation::tests::act", &lerobot, whole),
+        ("Diffusion Policy", "/imitation::tests::d(dpm|dim|iffusion)/", &lerobot, whole),
+        ("VQ-BeT", "/imitation::tests::.*vqbet/", &lerobot, whole),
+        ("SmolVLA and π0", "imitation::vla::tests", &vlas, forward),
+        ("ACT as ONNX", "exporting", &graphs, "actions: ≤ 1e-4 of the largest"),
     ] {
-        let seen = tests(bench, filter, &[("EMBODY_LEROBOT_PYTHON", python)])?;
-        let required =
-            "loss, every gradient, 100 actions, and back: ≤ 1e-4 of the largest entry, f32";
-        let row = bench.row(name, seen.0, required, seen.1);
-        row.peer = Some(peer.trim().to_owned());
+        let (python, variable, packages) = peer;
+        let python = python.to_str().ok_or_else(|| Fail::new("the Python's path is not UTF-8"))?;
+        let versions = packages.iter().map(|p| format!("print('{p}', m.version('{p}'))"));
+        let ask: Vec<String> =
+            ["import importlib.metadata as m".to_owned()].into_iter().chain(versions).collect();
+        let versions = sh::capture(Command::new(python).args(["-c", &ask.join("\n")]))?;
+        let filter = format!("package(embody_learn) & test({filter})");
+        let (measured, holds) = tests(bench, &filter, &[(*variable, python)])?;
+        let row = bench.row(name, measured, required, holds);
+        row.peer = Some(versions.trim().replace('\n', ", "));
     }
     Ok(())
 }

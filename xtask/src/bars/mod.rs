@@ -9,6 +9,7 @@ mod data;
 mod foundation;
 mod imitation;
 mod kill;
+mod real_world_rl;
 mod run;
 mod sim_rl;
 mod training;
@@ -58,6 +59,8 @@ enum Name {
     SimRl,
     /// Policies from demonstrations: agreement with LeRobot, speed, success
     Imitation,
+    /// Real machines: the wire, deadlines, limits, recordings
+    RealWorldRl,
 }
 
 /// One bar.
@@ -98,7 +101,7 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     let Some(name) = args.name else {
         for name in Name::value_variants() {
             let value = name.to_possible_value().ok_or_else(|| Fail::new("a name is hidden"))?;
-            println!("{:<12} {}", value.get_name(), value.get_help().unwrap_or_default());
+            println!("{:<14} {}", value.get_name(), value.get_help().unwrap_or_default());
         }
         return Ok(());
     };
@@ -117,6 +120,7 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         Name::Data => ("data", data::GROUPS),
         Name::SimRl => ("sim-rl", sim_rl::GROUPS),
         Name::Imitation => ("imitation", imitation::GROUPS),
+        Name::RealWorldRl => ("real-world-rl", real_world_rl::GROUPS),
     };
     let outcome = bench.measure(groups);
     if args.keep {

@@ -2,7 +2,8 @@
 
 use crate::{none, root, rust_sources, tracked};
 
-/// Files that may switch `unsafe_code` on: foreign functions, memory maps, the one matrix kernel.
+/// Files that may switch `unsafe_code` on: foreign functions, memory maps, the one matrix kernel,
+/// exchanges between threads, the tests' counting allocator.
 const FFI: &[&str] = &[
     "crates/core/src/team.rs",
     "crates/data/src/ring.rs",
@@ -12,6 +13,12 @@ const FFI: &[&str] = &[
     "crates/embody/src/memory.rs",
     "crates/learn/src/ops/gemm.rs",
     "crates/learn/src/rl/kernels.rs",
+    "crates/robot/src/bus/latency.rs",
+    "crates/robot/src/camera/v4l2/sys.rs",
+    "crates/robot/tests/it/allocations.rs",
+    "crates/robot/src/runtime/counting.rs",
+    "crates/robot/src/runtime/exchange.rs",
+    "crates/robot/src/runtime/realtime.rs",
     "crates/sim/src/mj.rs",
 ];
 

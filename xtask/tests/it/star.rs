@@ -35,6 +35,7 @@ const STAYS_OUT: &[(&str, &[&str])] = &[
     ("embody_data", &["tokio", "burn", "mujoco", "indicatif", "clap"]),
     ("embody_sim", &["tokio", "burn", "arrow", "parquet", "indicatif", "clap"]),
     ("embody_learn", &["tokio", "mujoco", "arrow", "parquet", "indicatif", "clap"]),
+    ("embody_robot", &["tokio", "burn", "arrow", "parquet", "mujoco", "indicatif", "clap"]),
     ("embody_platform", &["burn", "mujoco", "indicatif", "clap"]),
 ];
 

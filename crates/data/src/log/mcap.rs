@@ -18,7 +18,7 @@ use super::merge::{Entry, Loaded, Place, Runs, merge};
 use super::{Bytes, Channel, Cursor, Definition, Encoding, Opened, Take, nanos, no_log};
 use crate::finding::Finding;
 
-pub(super) const MAGIC: [u8; 8] = *b"\x89MCAP0\r\n";
+pub(crate) const MAGIC: [u8; 8] = *b"\x89MCAP0\r\n";
 
 /// Bytes of opcode and length before each record.
 const HEAD: usize = 9;

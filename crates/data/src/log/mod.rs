@@ -30,6 +30,7 @@ use crate::error::DataError;
 use crate::finding::Finding;
 use crate::video::map_file;
 
+pub(crate) use self::mcap::MAGIC as MCAP_MAGIC;
 pub use timing::{ClockDrift, Timing};
 pub(crate) use timing::{clock_drift, timing};
 
@@ -365,8 +366,11 @@ pub fn logs_at(path: &Path) -> Result<Vec<PathBuf>> {
     let mut logs = Vec::new();
     if path.is_dir() {
         for entry in std::fs::read_dir(path).at("read folder", path)? {
-            let entry = entry.at("read folder", path)?.path();
-            if detect(&entry)?.is_some() {
+            let entry = entry.at("read folder", path)?;
+            // Files whose beginning is still being written have hidden names.
+            let hidden = entry.file_name().to_string_lossy().starts_with('.');
+            let entry = entry.path();
+            if !hidden && detect(&entry)?.is_some() {
                 logs.push(entry);
             }
         }

@@ -174,6 +174,10 @@ pub struct Mapping {
     /// The instruction from a topic: the last message before the episode's end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task_from: Option<FieldRef>,
+    /// Whether the episode succeeded, from a topic: its first message from the episode's beginning
+    /// on; the field is a truth value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome_from: Option<FieldRef>,
     /// Which time orders messages.
     #[serde(default)]
     pub clock: Clock,
@@ -342,7 +346,7 @@ impl Mapping {
             .values()
             .flat_map(|f| f.from.iter().map(|s| s.topic.as_str()))
             .chain(self.cameras.values().map(|c| c.topic.as_str()))
-            .chain(self.task_from.iter().map(|t| t.topic.as_str()))
+            .chain(self.task_from.iter().chain(&self.outcome_from).map(|t| t.topic.as_str()))
             .chain(self.episodes.topic.as_deref())
             .collect();
         topics.sort_unstable();

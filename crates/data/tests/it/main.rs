@@ -21,6 +21,7 @@ mod real;
 mod record;
 mod roundtrip;
 mod rrd;
+mod session;
 mod tables_real;
 mod text;
 mod versions;

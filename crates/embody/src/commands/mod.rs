@@ -10,6 +10,7 @@ pub mod eval;
 pub mod policy;
 pub mod recipe;
 pub mod reference;
+pub mod robot;
 pub mod run;
 pub mod sim;
 pub mod stores;

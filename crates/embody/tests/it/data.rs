@@ -217,7 +217,7 @@ fn every_export_format_is_written_and_logs_come_back() {
             &["data", "inspect", "rrd"],
             &["data", "inspect", "all.rrd"],
             &["data", "import", "rrd", "back"],
-            &["data", "import", "rrd", "back", "--map", "rrd/mapping.toml"],
+            &["data", "import", "rrd", "again", "--map", "rrd/mapping.toml"],
             &["data", "info", "back"],
         ],
     ));

@@ -3,8 +3,8 @@
 //!
 //! LeRobot loads with `strict=False`; we refuse a missing, unexpected or misshapen tensor by name.
 //! Types `act`, `diffusion` and `vqbet` are LeRobot's to the letter and load there; `act-small`,
-//! `diffusion-small`, `vqbet-small` and `flow` are our own. What LeRobot has no place for, the recording's rate and
-//! the joints' names, stands in `embody.json`.
+//! `diffusion-small`, `vqbet-small` and `flow` are our own. What LeRobot has no place for, the
+//! recording's rate and the joints' names, stands in `embody.json`.
 
 mod language;
 mod processors;
@@ -28,8 +28,10 @@ use processors::{EMBEDDED, NormMap, norm_map, read_processor, write_processors};
 pub(crate) use processors::{check_crop, check_representation};
 use settings::Settings;
 pub(crate) use settings::complete;
-use tensors::{Numbers, check_tensor, count, f32_values, flag, indices, parse};
-pub(crate) use tensors::{Stored, read_all_vectors, read_tensors, read_vectors, write_tensors};
+use tensors::{FLOATS, Numbers, check_tensor, count, f32_values, flag, indices, parse};
+pub(crate) use tensors::{
+    Stored, read_all_vectors, read_tensors, read_vectors, tensor_bytes, tensors_in, write_tensors,
+};
 
 pub(crate) const ACTION: &str = "action";
 /// A vector that describes the robot's surroundings.
@@ -252,7 +254,7 @@ fn read_weights(
     }
     for beside in &net.table().beside {
         if beside.twin.is_none() || stored.contains_key(&beside.name) {
-            check_tensor(path, &beside.name, &view(&beside.name)?, &beside.shape)?;
+            check_tensor(path, &beside.name, &view(&beside.name)?, &beside.shape, &FLOATS)?;
         }
     }
     for name in stored.keys() {

@@ -10,6 +10,9 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use super::damaged;
 use crate::error::Error;
 
+/// Types of which weights may be.
+pub(crate) const FLOATS: [Dtype; 2] = [Dtype::F32, Dtype::BF16];
+
 /// A tensor on its way to a file.
 pub(crate) struct Stored {
     pub name: String,
@@ -49,14 +52,15 @@ pub(crate) fn parse<'a>(path: &Path, bytes: &'a [u8]) -> Result<SafeTensors<'a>,
         .map_err(|source| Error::Safetensors { path: path.to_owned(), source })
 }
 
-/// Refuses a tensor that is not of the `expected` shape, or not of f32 or bf16.
+/// Refuses a tensor that is not of the `expected` shape, or not of one of these `types`.
 pub(crate) fn check_tensor(
     path: &Path,
     name: &str,
     view: &TensorView<'_>,
     expected: &[usize],
+    types: &[Dtype],
 ) -> Result<(), Error> {
-    if matches!(view.dtype(), Dtype::F32 | Dtype::BF16) && view.shape() == expected {
+    if types.contains(&view.dtype()) && view.shape() == expected {
         return Ok(());
     }
     Err(Error::TensorShape {
@@ -76,34 +80,14 @@ pub(crate) fn f32_values(
     view: &TensorView<'_>,
     expected: &[usize],
 ) -> Result<Vec<f32>, Error> {
+    check_tensor(path, name, view, expected, &FLOATS)?;
     if view.dtype() == Dtype::BF16 {
-        check_tensor(path, name, view, expected)?;
         let (halves, _) = view.data().as_chunks::<2>();
         let widened = |h: &[u8; 2]| f32::from_bits(u32::from(u16::from_le_bytes(*h)) << 16);
         return Ok(halves.iter().map(widened).collect());
     }
-    fits(path, name, view, expected, Numbers::F32)?;
     let (words, _) = view.data().as_chunks::<4>();
     Ok(words.iter().map(|w| f32::from_le_bytes(*w)).collect())
-}
-
-fn fits(
-    path: &Path,
-    name: &str,
-    view: &TensorView<'_>,
-    expected: &[usize],
-    numbers: Numbers,
-) -> Result<(), Error> {
-    if view.dtype() == numbers.dtype() && view.shape() == expected {
-        return Ok(());
-    }
-    Err(Error::TensorShape {
-        path: path.to_owned(),
-        name: name.to_owned(),
-        found: view.shape().to_vec(),
-        dtype: format!("{:?}", view.dtype()),
-        expected: expected.to_vec(),
-    })
 }
 
 /// One integer as a float.
@@ -122,7 +106,7 @@ pub(crate) fn indices(
     shape: &[usize],
     expected: &[f32],
 ) -> Result<Vec<f32>, Error> {
-    fits(path, name, view, shape, Numbers::I64)?;
+    check_tensor(path, name, view, shape, &[Dtype::I64])?;
     let (words, _) = view.data().as_chunks::<8>();
     let values: Vec<f32> = words.iter().map(|w| i64::from_le_bytes(*w) as f32).collect();
     match values == expected {
@@ -133,12 +117,17 @@ pub(crate) fn indices(
 
 /// 1 for true, 0 for false.
 pub(crate) fn flag(path: &Path, name: &str, view: &TensorView<'_>) -> Result<f32, Error> {
-    fits(path, name, view, &[], Numbers::Bool)?;
+    check_tensor(path, name, view, &[], &[Dtype::BOOL])?;
     Ok(f32::from(view.data() != [0]))
 }
 
 /// Writes tensors.
 pub(crate) fn write_tensors(path: &Path, tensors: &[Stored]) -> Result<()> {
+    fs::write(path, tensor_bytes(path, tensors)?).at("write", path)
+}
+
+/// The bytes of a file of tensors; `path` names it in errors.
+pub(crate) fn tensor_bytes(path: &Path, tensors: &[Stored]) -> Result<Vec<u8>> {
     let bytes = |t: &Stored| -> Vec<u8> {
         match t.numbers {
             Numbers::I64 => t.values.iter().flat_map(|v| (*v as i64).to_le_bytes()).collect(),
@@ -154,15 +143,23 @@ pub(crate) fn write_tensors(path: &Path, tensors: &[Stored]) -> Result<()> {
         let view = TensorView::new(dtype, shape, bytes).map_err(wrap)?;
         views.push((tensor.name.as_str(), view));
     }
-    let file = safetensors::serialize(views, None).map_err(wrap)?;
-    fs::write(path, file).at("write", path)
+    Ok(safetensors::serialize(views, None).map_err(wrap)?)
 }
 
 /// Reads exactly the named f32 tensors of a file, in this order: one that is missing, misshapen or
 /// not wanted is an error.
 pub(crate) fn read_tensors(path: &Path, wanted: &[(String, Vec<usize>)]) -> Result<Vec<Vec<f32>>> {
     let bytes = fs::read(path).at("read", path)?;
-    let tensors = parse(path, &bytes)?;
+    tensors_in(path, &bytes, wanted)
+}
+
+/// The same of bytes; `path` names them in errors.
+pub(crate) fn tensors_in(
+    path: &Path,
+    bytes: &[u8],
+    wanted: &[(String, Vec<usize>)],
+) -> Result<Vec<Vec<f32>>> {
+    let tensors = parse(path, bytes)?;
     let mut out = Vec::with_capacity(wanted.len());
     for (name, shape) in wanted {
         let missing = |_| Error::TensorMissing { path: path.to_owned(), name: name.clone() };

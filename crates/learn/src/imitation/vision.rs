@@ -136,6 +136,8 @@ pub(crate) const RESNET_CHANNELS: usize = 512;
 pub(crate) struct ResNet {
     first: ConvNorm,
     blocks: Vec<BasicBlock>,
+    /// Blocks up to the end of each layer.
+    ends: [usize; 4],
 }
 
 impl ResNet {
@@ -166,6 +168,7 @@ impl ResNet {
         };
         let first = ConvNorm::new(t, (&names.0, &names.1), norm, (3, 64), (7, 2, 3));
         let mut blocks = Vec::new();
+        let mut ends = [0; 4];
         let mut from = 64;
         for (layer, depth) in depths.into_iter().enumerate() {
             let to = 64 << layer;
@@ -178,8 +181,9 @@ impl ResNet {
                 blocks.push(BasicBlock::new(t, &block, norm, (from, to), stride));
                 from = to;
             }
+            ends[layer] = blocks.len();
         }
-        Ok(Self { first, blocks })
+        Ok(Self { first, blocks, ends })
     }
 
     /// Height and width of the last map for a picture of `height × width`.
@@ -192,12 +196,27 @@ impl ResNet {
         (h, w)
     }
 
+    /// Height, width and channels of the map after the first `layers` layers, from 1 to 4.
+    pub fn map_after(&self, layers: usize, height: usize, width: usize) -> [usize; 3] {
+        let halved = |n: usize| n.div_ceil(2);
+        let (mut h, mut w) = (halved(halved(height)), halved(halved(width)));
+        for block in &self.blocks[..self.ends[layers - 1]] {
+            (h, w) = block.first.geometry(h, w).output();
+        }
+        [h, w, 64 << (layers - 1)]
+    }
+
     /// `[batch, h, w, 3]` → `[batch, h / 32, w / 32, 512]`, rounded up.
     pub fn forward(&self, pass: Pass<'_>, image: Tensor<4>) -> Tensor<4> {
+        self.forward_to(pass, image, 4)
+    }
+
+    /// The map after the first `layers` layers, from 1 to 4.
+    pub fn forward_to(&self, pass: Pass<'_>, image: Tensor<4>, layers: usize) -> Tensor<4> {
         let x = self.first.forward(pass, image, Activation::Relu);
         let options = MaxPoolOptions::new([3, 3]).with_stride([2, 2]).with_padding([1, 1]);
         let mut x = max_pool2d(x.permute([0, 3, 1, 2]), options).permute([0, 2, 3, 1]);
-        for block in &self.blocks {
+        for block in &self.blocks[..self.ends[layers - 1]] {
             x = block.forward(pass, x);
         }
         x

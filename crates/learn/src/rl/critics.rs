@@ -71,15 +71,18 @@ impl Critics {
     }
 
     /// The gradient of `weight · Σ (q − wanted)²` over rows and critics, after [`Critics::values`] of
-    /// all: added to `work.grads`, or with `fresh` written over them. Returns Σ (q − wanted)² and Σ q.
+    /// all: added to `work.grads`, or with `fresh` written over them; that of `work.x` is added to
+    /// `inputs` where asked. Returns Σ (q − wanted)² and Σ q.
     pub fn learn(
         &self,
         wanted: &[f32],
         weight: f32,
         fresh: bool,
         work: &mut CriticWork,
+        mut inputs: Option<&mut [f32]>,
     ) -> (f64, f64) {
         let (rows, len) = (wanted.len(), self.net.len());
+        let size = rows * self.net.inputs();
         let (mut loss, mut sum) = (0.0, 0.0);
         for c in 0..self.count {
             let q = &work.q[c * PIECE..c * PIECE + rows];
@@ -89,9 +92,13 @@ impl Critics {
                 sum += f64::from(*q);
             }
             let params = &self.params[c * len..(c + 1) * len];
-            let x = &work.x[..rows * self.net.inputs()];
+            let (x, d) = (&work.x[..size], &work.d[..rows]);
             let grads = &mut work.grads[c * len..(c + 1) * len];
-            self.net.backward(params, x, &work.d[..rows], &mut work.tapes[c], grads, fresh, None);
+            let dx = inputs.is_some().then_some(&mut work.dx[..size]);
+            self.net.backward(params, x, d, &mut work.tapes[c], grads, fresh, dx);
+            if let Some(sum) = inputs.as_deref_mut() {
+                super::kernels::add(&mut sum[..size], &work.dx[..size]);
+            }
         }
         (loss, sum)
     }

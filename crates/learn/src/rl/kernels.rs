@@ -354,6 +354,88 @@ vectorised! {
     }
 }
 
+vectorised! {
+    /// Learned weights over the places of a feature map: `out[f, c] = Σ map[s, c] · w[s, f, c]`, for a
+    /// row's `map [places, channels]`, `w [places, features, channels]`.
+    fn embed_places(map: &[f32], w: &[f32], channels: usize, out: &mut [f32]) {
+        out.fill(0.0);
+        for (map, w) in map.chunks_exact(channels).zip(w.chunks_exact(out.len())) {
+            for (out, w) in out.chunks_exact_mut(channels).zip(w.chunks_exact(channels)) {
+                for ((o, w), m) in out.iter_mut().zip(w).zip(map) {
+                    *o += w * m;
+                }
+            }
+        }
+    }
+}
+
+vectorised! {
+    /// Backward pass of [`embed_places`] for a row: the gradient of `w` is added to `dw`.
+    fn embed_places_backward(map: &[f32], d: &[f32], channels: usize, dw: &mut [f32]) {
+        for (map, dw) in map.chunks_exact(channels).zip(dw.chunks_exact_mut(d.len())) {
+            for (d, dw) in d.chunks_exact(channels).zip(dw.chunks_exact_mut(channels)) {
+                for ((dw, d), m) in dw.iter_mut().zip(d).zip(map) {
+                    *dw += d * m;
+                }
+            }
+        }
+    }
+}
+
+vectorised! {
+    /// The mean place of each channel of `map [height, width, channels]` under a softmax over its
+    /// places (Levine et al. 2016, arXiv 1504.00702): `out` is x of every channel, then y, from -1 at
+    /// the first place to 1 at the last.
+    fn key_points(map: &[f32], width: usize, channels: usize, out: &mut [f32]) {
+        let height = map.len() / width / channels;
+        let mut largest = vec![f32::NEG_INFINITY; channels];
+        for place in map.chunks_exact(channels) {
+            largest.iter_mut().zip(place).for_each(|(l, v)| *l = l.max(*v));
+        }
+        let mut sums = vec![0.0f32; channels];
+        out.fill(0.0);
+        let (xs, ys) = out.split_at_mut(channels);
+        let place = |i: usize, n: usize| {
+            if n > 1 { 2.0 * i as f32 / (n - 1) as f32 - 1.0 } else { 0.0 }
+        };
+        for (i, row) in map.chunks_exact(width * channels).enumerate() {
+            for (j, values) in row.chunks_exact(channels).enumerate() {
+                let (x, y) = (place(j, width), place(i, height));
+                for c in 0..channels {
+                    let e = exp(values[c] - largest[c]);
+                    sums[c] += e;
+                    xs[c] += x * e;
+                    ys[c] += y * e;
+                }
+            }
+        }
+        for c in 0..channels {
+            xs[c] /= sums[c];
+            ys[c] /= sums[c];
+        }
+    }
+}
+
+/// The half-precision number nearest to `x`, as bits; beyond ±65504 the largest.
+pub(crate) fn to_half(x: f32) -> u16 {
+    let sign = ((x.to_bits() >> 16) & 0x8000) as u16;
+    // The exponent's bias of f32 becomes that of f16; what f16 holds as subnormal, f32 then does too.
+    let small = (x.abs().min(65_504.0) * f32::from_bits(0x0780_0000)).to_bits();
+    let even = (small >> 13) & 1;
+    sign | ((small + 0xfff + even) >> 13) as u16
+}
+
+vectorised! {
+    /// Half-precision numbers, little-endian, as [`to_half`] makes them.
+    fn from_halves(bytes: &[u8], out: &mut [f32]) {
+        for (o, b) in out.iter_mut().zip(bytes.chunks_exact(2)) {
+            let half = u32::from(u16::from_le_bytes([b[0], b[1]]));
+            let size = f32::from_bits((half & 0x7fff) << 13) * f32::from_bits(0x7780_0000);
+            *o = f32::from_bits(size.to_bits() | (half & 0x8000) << 16);
+        }
+    }
+}
+
 /// Added to the variance of a row.
 const NORM_EPS: f32 = 1e-5;
 
@@ -456,6 +538,34 @@ mod tests {
             worst = worst.max((f64::from(ln(x)) - exact).abs() / exact.abs().max(1.0));
         }
         assert!(worst < 2e-7, "error {worst}");
+    }
+
+    #[test]
+    fn halves_are_read_as_written() {
+        for bits in (0u16..0x7c00).chain(0x8000..0xfc00) {
+            let mut x = [0.0];
+            from_halves(&bits.to_le_bytes(), &mut x);
+            assert_eq!(to_half(x[0]), bits, "{}", x[0]);
+        }
+        for (x, bits) in [(1.0, 0x3c00), (-2.0, 0xc000), (65504.0, 0x7bff), (1e9, 0x7bff)] {
+            assert_eq!(to_half(x), bits);
+        }
+        // To nearest, ties to even: 1 + 2^-11 lies between 1 and the next half.
+        assert_eq!(to_half(1.0 + 2.0f32.powi(-11)), 0x3c00);
+        assert_eq!(to_half(1.0 + 3.0 * 2.0f32.powi(-11)), 0x3c02);
+    }
+
+    #[test]
+    fn key_points_find_the_only_bright_place() {
+        // One channel each bright at a corner of 3 × 2 places.
+        let mut map = vec![0.0f32; 3 * 2 * 2];
+        map[0] = 60.0;
+        map[(2 * 2 + 1) * 2 + 1] = 60.0;
+        let mut out = [0.0; 4];
+        key_points(&map, 2, 2, &mut out);
+        for (o, wanted) in out.iter().zip([-1.0, 1.0, -1.0, 1.0]) {
+            assert!((o - wanted).abs() < 1e-5, "{out:?}");
+        }
     }
 
     #[test]

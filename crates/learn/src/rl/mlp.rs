@@ -32,6 +32,8 @@ pub(crate) struct Mlp {
     layers: Vec<Layer>,
     act: Nonlinearity,
     layer_norm: bool,
+    /// Whether the last layer is linear; otherwise it is as those before it.
+    linear_end: bool,
     len: usize,
 }
 
@@ -99,6 +101,15 @@ impl Layer {
 impl Mlp {
     /// `sizes` are inputs, hidden layers, outputs.
     pub fn new(sizes: &[usize], act: Nonlinearity, layer_norm: bool) -> Self {
+        Self::build(sizes, act, layer_norm, true)
+    }
+
+    /// The same without the linear end: normalisation and nonlinearity follow the last layer too.
+    pub fn headless(sizes: &[usize], act: Nonlinearity, layer_norm: bool) -> Self {
+        Self::build(sizes, act, layer_norm, false)
+    }
+
+    fn build(sizes: &[usize], act: Nonlinearity, layer_norm: bool, linear_end: bool) -> Self {
         let mut len = 0;
         let mut take = |n: usize| {
             len += n;
@@ -109,17 +120,22 @@ impl Mlp {
             let (inputs, outputs) = (pair[0], pair[1]);
             let weight = take(inputs * outputs);
             let bias = take(outputs);
-            let hidden = i + 2 < sizes.len();
+            let hidden = !linear_end || i + 2 < sizes.len();
             let norm = (layer_norm && hidden).then(|| take(2 * outputs));
             layers.push(Layer { inputs, outputs, weight, bias, norm });
         }
-        Self { layers, act, layer_norm, len }
+        Self { layers, act, layer_norm, linear_end, len }
     }
 
     /// Widths of the hidden layers, the nonlinearity, and whether there is layer normalisation.
     pub fn shape(&self) -> (Vec<usize>, Nonlinearity, bool) {
         let hidden = self.layers[..self.layers.len() - 1].iter().map(|l| l.outputs).collect();
         (hidden, self.act, self.layer_norm)
+    }
+
+    /// Whether layer `i` is the linear end.
+    fn ends_at(&self, i: usize) -> bool {
+        self.linear_end && i + 1 == self.layers.len()
     }
 
     /// Number of parameters.
@@ -200,7 +216,7 @@ impl Mlp {
             let w = &params[l.weight..l.weight + l.inputs * l.outputs];
             let b = &params[l.bias..l.bias + l.outputs];
             let size = rows * l.outputs;
-            let last = i + 1 == self.layers.len();
+            let last = self.ends_at(i);
             let Kept { out, pre, hat, inverse } = &mut rest[0];
             let (m, k, n) = (rows, l.inputs, l.outputs);
             let out = &mut out[..size];
@@ -256,7 +272,7 @@ impl Mlp {
             let (k, n) = (l.inputs, l.outputs);
             let size = rows * n;
             let d = &mut above[..size];
-            if i + 1 < self.layers.len() {
+            if !self.ends_at(i) {
                 let kept = &tape.layers[i];
                 let pre = kept.pre.get(..size).unwrap_or(&[]);
                 kernels::activate_backward(d, &kept.out[..size], pre, self.act);
@@ -310,7 +326,7 @@ impl Mlp {
             let (k, n) = (l.inputs, l.outputs);
             let size = rows * n;
             let d = &mut above[..size];
-            if i + 1 < self.layers.len() {
+            if !self.ends_at(i) {
                 let kept = &tape.layers[i];
                 let pre = kept.pre.get(..size).unwrap_or(&[]);
                 kernels::activate_backward(d, &kept.out[..size], pre, self.act);
@@ -342,7 +358,7 @@ impl Mlp {
             let b = &params[l.bias..l.bias + l.outputs];
             let Kept { out, pre, hat, inverse } = &mut rest[0];
             let n = l.outputs;
-            let last = i + 1 == self.layers.len();
+            let last = self.ends_at(i);
             let out = &mut out[..n];
             kernels::row_times_matrix(x, w, b, out);
             if last {

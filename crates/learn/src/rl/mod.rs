@@ -10,6 +10,8 @@ mod bench;
 mod config;
 mod critics;
 mod envs;
+mod gaussian;
+mod hilserl;
 mod kernels;
 mod mlp;
 mod normalize;
@@ -23,6 +25,14 @@ mod td3;
 
 pub use bench::{sac_flop_per_update, sac_updates_per_second, sgemm_flop_per_second};
 pub use config::{AlgorithmConfig, RlConfig, RlPreset, rl_preset, rl_presets};
+pub use hilserl::{
+    ActorOutcome, ActorPace, Beside, CriticLoss, DetectorConfig, DetectorReport, EpisodeDone,
+    ExperienceSpec, HilSerlBench, HilSerlConfig, HilSerlOutcome, HilSerlRun, ImageEncoder,
+    Intervener, LabelledMoment, LearnerIntake, LearnerSide, Memory, Pace, Pooling, RemoteActor,
+    ResNetEncoder, ResidualConfig, ResidualEnv, SteeredConfig, SteeredEnv, SuccessDetector,
+    TemperatureForm, hilserl_updates_per_second, run_actor, train_hilserl,
+};
+pub(crate) use hilserl::{HIL_SERL, HilSerlPolicy};
 pub use kernels::Nonlinearity;
 pub use normalize::Normalization;
 pub(crate) use policy::{ActorModel, MLP_GAUSSIAN};

@@ -92,7 +92,7 @@ pub struct Evaluation {
 }
 
 impl Evaluation {
-    fn of(result: &EvalResult, step: u64) -> Self {
+    pub(crate) fn of(result: &EvalResult, step: u64) -> Self {
         let n = result.episodes.len().max(1) as f64;
         let mean = result.mean_reward;
         let squares: f64 = result.episodes.iter().map(|e| (e.total_reward - mean).powi(2)).sum();

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::agent::{Agent, AgentState, Scalars, bad_state, lock};
 use super::critics::{CriticWork, Critics, join, pieces, rows_of, smallest};
 use super::envs::Envs;
-use super::kernels;
+use super::gaussian::Sample;
 use super::mlp::{Init, Mlp, PIECE, Tape};
 use super::normalize::{Bits, RunningMoments};
 use super::optimizer::{self, Adam};
@@ -97,73 +97,6 @@ pub(crate) struct Sums {
     pub values: f64,
     pub actor_loss: f64,
     pub log_prob: f64,
-}
-
-/// Squashed Gaussian actions of some rows, and what the way back needs.
-struct Sample {
-    mean: Vec<f32>,
-    raw_std: Vec<f32>,
-    scale: Vec<f32>,
-    shift: Vec<f32>,
-    /// In [-1, 1].
-    y: Vec<f32>,
-    /// As the critics see them.
-    action: Vec<f32>,
-    sigma: Vec<f32>,
-    /// d log-deviation / d the network's output.
-    d_log_std: Vec<f32>,
-    /// Log-probability per dimension.
-    terms: Vec<f32>,
-    /// And per row.
-    log_prob: Vec<f32>,
-}
-
-impl Sample {
-    fn new(seen: &[(f32, f32)]) -> Self {
-        let room = || vec![0.0; PIECE * seen.len()];
-        let tile = |f: fn(&(f32, f32)) -> f32| {
-            seen.iter().map(f).cycle().take(PIECE * seen.len()).collect()
-        };
-        Self {
-            mean: room(),
-            raw_std: room(),
-            scale: tile(|s| s.0),
-            shift: tile(|s| s.1),
-            y: room(),
-            action: room(),
-            sigma: room(),
-            d_log_std: room(),
-            terms: room(),
-            log_prob: vec![0.0; PIECE],
-        }
-    }
-
-    /// Draws actions from the actor's outputs `[rows, 2 · actions]` with the given noise.
-    fn draw(&mut self, cfg: &SacConfig, out: &[f32], noise: &[f32], actions: usize) {
-        let rows = out.len() / (2 * actions);
-        let n = rows * actions;
-        for (i, out) in out.chunks_exact(2 * actions).enumerate() {
-            self.mean[i * actions..(i + 1) * actions].copy_from_slice(&out[..actions]);
-            self.raw_std[i * actions..(i + 1) * actions].copy_from_slice(&out[actions..]);
-        }
-        let range = (cfg.log_std_min as f32, cfg.log_std_max as f32);
-        kernels::squashed_gaussian(
-            (&self.mean[..n], &self.raw_std[..n], noise),
-            (&self.scale[..n], &self.shift[..n]),
-            range,
-            cfg.std_range == StdRange::Tanh,
-            [
-                &mut self.y[..n],
-                &mut self.action[..n],
-                &mut self.sigma[..n],
-                &mut self.d_log_std[..n],
-                &mut self.terms[..n],
-            ],
-        );
-        for (sum, terms) in self.log_prob.iter_mut().zip(self.terms[..n].chunks_exact(actions)) {
-            *sum = terms.iter().sum();
-        }
-    }
 }
 
 impl Sac {
@@ -261,7 +194,7 @@ impl Sac {
                 normed.copy_from_slice(obs);
                 self.normalize(&mut normed);
                 let out = self.actor.row(&self.params, &normed, &mut work.tape);
-                work.sample.draw(&self.cfg, out, &noise[i * n..(i + 1) * n], n);
+                work.sample.draw(self.cfg.spread(), out, &noise[i * n..(i + 1) * n], n);
                 squashed[i * n..(i + 1) * n].copy_from_slice(&work.sample.y[..n]);
             }
         }
@@ -363,12 +296,12 @@ impl Sac {
                 if judge {
                     let obs = rows_of(&w.batch.obs, self.actor.inputs(), &piece);
                     let out = self.actor.forward(&self.params, obs, &mut w.tape);
-                    w.sample.draw(cfg, out, &noise.now[noise_of.clone()], n);
+                    w.sample.draw(cfg.spread(), out, &noise.now[noise_of.clone()], n);
                     w.sums.log_prob += sum(&w.sample.log_prob[..rows]);
                 }
                 let next_obs = rows_of(&w.batch.next_obs, self.actor.inputs(), &piece);
                 let out = self.actor.forward(&self.params, next_obs, &mut w.tape);
-                w.sample.draw(cfg, out, &noise.next[noise_of], n);
+                w.sample.draw(cfg.spread(), out, &noise.next[noise_of], n);
                 join(next_obs, &w.sample.action, n, rows, &mut w.critic.x);
                 self.critics.values(&self.critics.target, rows, which, &mut w.critic);
                 for i in 0..rows {
@@ -380,7 +313,7 @@ impl Sac {
                 join(obs, &w.batch.actions[from * n..], n, rows, &mut w.critic.x);
                 self.critics.values(&self.critics.params, rows, &every, &mut w.critic);
                 let (loss, values) =
-                    self.critics.learn(&w.wanted[..rows], weight, from == 0, &mut w.critic);
+                    self.critics.learn(&w.wanted[..rows], weight, from == 0, &mut w.critic, None);
                 w.sums.critic_loss += loss;
                 w.sums.values += values;
             }
@@ -426,7 +359,7 @@ impl Sac {
                 let noise = &noise.now[noise_of];
                 let obs = rows_of(&w.batch.obs, dim, &piece);
                 let out = self.actor.forward(&self.params, obs, &mut w.tape);
-                w.sample.draw(cfg, out, noise, n);
+                w.sample.draw(cfg.spread(), out, noise, n);
                 join(obs, &w.sample.action, n, rows, &mut w.critic.x);
                 self.critics.values(&self.critics.params, rows, &every, &mut w.critic);
                 w.d_inputs[..rows * (dim + n)].fill(0.0);
@@ -445,19 +378,10 @@ impl Sac {
                         false => smallest(&w.critic.q, &every, i).1,
                     };
                     w.sums.actor_loss += f64::from(alpha * w.sample.log_prob[i] - q);
-                    // Back through the action, its squashing and its log-probability.
-                    for j in 0..n {
-                        let at = i * n + j;
-                        let (y, scale) = (w.sample.y[at], w.sample.scale[at]);
-                        let slope = scale * (1.0 - y * y);
-                        let d_action = w.d_inputs[i * (dim + n) + dim + j];
-                        let d_x =
-                            d_action * slope + alpha * share * 2.0 * y * slope / (slope + 1e-6);
-                        let d_log_std = d_x * w.sample.sigma[at] * noise[at] - alpha * share;
-                        w.d_out[i * 2 * n + j] = d_x;
-                        w.d_out[i * 2 * n + n + j] = d_log_std * w.sample.d_log_std[at];
-                    }
                 }
+                let wide = dim + n;
+                let d_action = |i: usize, j: usize| w.d_inputs[i * wide + dim + j];
+                w.sample.backward(alpha * share, noise, d_action, &mut w.d_out);
                 let d_out = &w.d_out[..rows * 2 * n];
                 let fresh = piece.start == 0;
                 self.actor.backward(
@@ -501,7 +425,7 @@ impl Sac {
                 let rows = range.start + piece.start..range.start + piece.end;
                 let obs = rows_of(&w.batch.obs, self.actor.inputs(), &piece);
                 let out = self.actor.forward(&self.params, obs, &mut w.tape);
-                w.sample.draw(&self.cfg, out, &noise[rows.start * n..rows.end * n], n);
+                w.sample.draw(self.cfg.spread(), out, &noise[rows.start * n..rows.end * n], n);
                 w.sums.log_prob += sum(&w.sample.log_prob[..rows.len()]);
             }
         });

@@ -338,7 +338,7 @@ impl Td3 {
                 join(obs, &w.batch.actions[from * n..], n, rows, &mut w.critic.x);
                 self.critics.values(&self.critics.params, rows, &every, &mut w.critic);
                 let (loss, values) =
-                    self.critics.learn(&w.wanted[..rows], weight, from == 0, &mut w.critic);
+                    self.critics.learn(&w.wanted[..rows], weight, from == 0, &mut w.critic, None);
                 w.sums.0 += loss;
                 w.sums.1 += values;
             }

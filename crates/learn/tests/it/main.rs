@@ -4,6 +4,7 @@
 mod acting;
 mod env;
 mod exporting;
+mod frozen;
 mod pendulum;
 mod rl;
 mod serving;

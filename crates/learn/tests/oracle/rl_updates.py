@@ -1,4 +1,4 @@
-"""Updates of PPO, SAC and TD3 in PyTorch, from the same weights, batches and noise as ours.
+"""Updates of PPO, SAC, TD3 and HIL-SERL in PyTorch, from the same weights, batches and noise as ours.
 
 python rl_updates.py FOLDER: reads FOLDER/case.json and FOLDER/in.safetensors (flat f32 vectors),
 writes FOLDER/out.safetensors. Networks are flat vectors: per layer the weight [inputs, outputs], the
@@ -212,8 +212,108 @@ def td3(c, t):
     }
 
 
+def hilserl(c, t):
+    (h, w, ch), count, features = c["map"], c["critics"], c["embeddings"]
+    n = c["actor"][-1] // 2
+    names = ("trunk", "critics", "actor", "gripper", "raw_alpha")
+    trunk, critic, actor, gripper, raw = (learned(t[name]) for name in names)
+    trunk_target, target, gripper_target = (v.detach().clone() for v in (trunk, critic, gripper))
+    critic_opt = torch.optim.Adam([trunk, critic, gripper], lr=c["critic_lr"])
+    actor_opt = torch.optim.Adam([actor], lr=c["actor_lr"])
+    alpha_opt = torch.optim.Adam([raw], lr=c["temperature_lr"])
+
+    def look(theta, state, maps):
+        at = 0
+
+        def take(*shape):
+            nonlocal at
+            at += math.prod(shape)
+            return theta[at - math.prod(shape) : at].view(*shape)
+
+        def head(x, width):
+            x = x @ take(x.shape[1], width) + take(width)
+            return torch.tanh(F.layer_norm(x, (width,), take(width), take(width)))
+
+        places = take(h * w, features, ch)
+        pooled = torch.einsum("bsc,sfc->bfc", maps.view(-1, h * w, ch), places).flatten(1)
+        parts = [head(pooled, c["image_latent"])]
+        parts.append(head(state, c["state_latent"]) if c["state_latent"] else state)
+        assert at == theta.numel()
+        return torch.cat(parts, 1)
+
+    def draw(z, noise):
+        mean, log_std = mlp(actor, c["actor"], z, c["activation"], c["actor_norm"]).chunk(2, 1)
+        log_std = log_std.clamp(c["log_std_min"], c["log_std_max"])
+        policy = torch.distributions.Normal(mean, log_std.exp())
+        x = mean + log_std.exp() * noise
+        y = torch.tanh(x)
+        return y, (policy.log_prob(x) - torch.log(1 - y**2 + 1e-6)).sum(1)
+
+    def values(theta, z, action):
+        return torch.stack(critics_of(theta, count, c["critic"], torch.cat([z, action], 1), c))
+
+    def grips(theta, z):
+        return mlp(theta, c["gripper"], z, c["activation"], c["critic_norm"])
+
+    alpha = torch.exp if c["temperature_form"] == "exp" else F.softplus
+    losses = []
+    for k in range(c["updates"]):
+        rows = t[f"reward.{k}"].numel()
+        get = lambda name: t[f"{name}.{k}"].view(rows, -1)  # noqa: E731
+        state, next_state, maps, next_maps = (get(x) for x in ("state", "next_state", "map", "next_map"))
+        reward, penalty, goes_on = t[f"reward.{k}"], t[f"penalty.{k}"], c["gamma"] * (1 - t[f"end.{k}"])
+        with torch.no_grad():
+            next_z, target_z = look(trunk, next_state, next_maps), look(trunk_target, next_state, next_maps)
+            action, log_prob = draw(next_z, get("next"))
+            q = values(target, target_z, action)[c["which"]].min(0).values
+            if c["entropy_in_target"]:
+                q = q - alpha(raw) * log_prob
+            wanted = reward + goes_on * q
+            best = grips(gripper, next_z).argmax(1, keepdim=True)
+            next_grip = grips(gripper_target, target_z).gather(1, best).view(-1)
+            wanted_grip = reward + penalty + goes_on * next_grip
+        z = look(trunk, state, maps)
+        errors = ((values(critic, z, get("action")) - wanted) ** 2).mean(1)
+        grip = grips(gripper, z).gather(1, get("choice").long()).view(-1)
+        grip_loss = F.mse_loss(grip, wanted_grip)
+        loss = (errors.mean() if c["critic_loss"] == "mean" else errors.sum()) + grip_loss
+        critic_opt.zero_grad()
+        loss.backward()
+        if c["max_grad_norm"]:
+            torch.nn.utils.clip_grad_norm_([trunk, critic, gripper], c["max_grad_norm"])
+        critic_opt.step()
+        with torch.no_grad():
+            for slow, fast in ((trunk_target, trunk), (target, critic), (gripper_target, gripper)):
+                slow.add_(fast - slow, alpha=c["tau"])
+        losses += [errors.mean().item(), grip_loss.item()]
+        z = look(trunk, state, maps).detach()
+        action, log_prob = draw(z, get("now"))
+        q = values(critic, z, action)
+        q = q.mean(0) if c["climbs_mean"] else q.min(0).values
+        loss = (alpha(raw).detach() * log_prob - q).mean()
+        actor_opt.zero_grad()
+        loss.backward()
+        if c["max_grad_norm"]:
+            torch.nn.utils.clip_grad_norm_([actor], c["max_grad_norm"])
+        actor_opt.step()
+        losses.append(loss.item())
+        entropy, aim = -log_prob.detach().mean(), -c["target_entropy"] * (n + 1)
+        alpha_opt.zero_grad()
+        (alpha(raw) * (entropy - aim)).sum().backward()
+        alpha_opt.step()
+    return {
+        "trunk": trunk.detach(),
+        "critics": critic.detach(),
+        "critics_target": target,
+        "gripper": gripper.detach(),
+        "actor": actor.detach(),
+        "raw_alpha": raw.detach(),
+        "losses": torch.tensor(losses, dtype=torch.float32),
+    }
+
+
 folder = Path(sys.argv[1])
 torch.set_num_threads(1)
 case = json.loads((folder / "case.json").read_text())
-out = {"ppo": ppo, "sac": sac, "td3": td3}[case["what"]](case, load_file(folder / "in.safetensors"))
+out = {"ppo": ppo, "sac": sac, "td3": td3, "hilserl": hilserl}[case["what"]](case, load_file(folder / "in.safetensors"))
 save_file({name: value.contiguous() for name, value in out.items()}, folder / "out.safetensors")

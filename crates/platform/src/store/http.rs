@@ -185,7 +185,7 @@ impl Http {
 }
 
 /// Tells rustls which cryptography to use, here and inside `object_store`.
-pub(super) fn install_crypto() {
+pub(crate) fn install_crypto() {
     // Fails only when someone else in the process has chosen one already, which is as good.
     rustls::crypto::ring::default_provider().install_default().ok();
 }

@@ -33,6 +33,7 @@ use embody_core::{Error, Result, Task};
 
 pub use access::{Secret, StoreAccess};
 pub use error::StoreError;
+pub(crate) use http::install_crypto;
 pub use pull::{PullOptions, PullReport, pull};
 pub use push::{PushOptions, PushReport, push};
 pub use url::{HubUrl, ObjectUrl, StoreUrl};

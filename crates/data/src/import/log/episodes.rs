@@ -18,6 +18,8 @@ const FRAME_LIMIT: usize = 20_000_000;
 /// An episode to be written.
 pub(super) struct Episode {
     pub task: String,
+    /// Whether it succeeded, where the log says so.
+    pub success: Option<bool>,
     pub frames: usize,
     /// First frame's time and last frame's.
     pub window: (i64, i64),
@@ -205,6 +207,7 @@ fn frame_up(
     let runs = runs(log, survey, mapping, &picks, frames, start)?;
     let whole = runs.len() == 1 && runs[0].len() == frames && !segment.open;
     let task = task_at(survey, mapping, end)?;
+    let success = success_from(survey, start);
     Ok(Ok(runs
         .into_iter()
         .map(|run| {
@@ -219,7 +222,7 @@ fn frame_up(
                     }
                 })
                 .collect();
-            Episode { task: task.clone(), frames: run.len(), window, picks, kept }
+            Episode { task: task.clone(), success, frames: run.len(), window, picks, kept }
         })
         .collect()))
 }
@@ -284,6 +287,15 @@ fn runs(
             }
             Ok(out)
         }
+    }
+}
+
+/// The first judgement from `start` on.
+fn success_from(survey: &Survey, start: i64) -> Option<bool> {
+    let (_, said) = survey.outcomes.iter().find(|(time, _)| *time >= start)?;
+    match said {
+        Value::Ints(truth) => Some(truth.first().copied()? != 0),
+        _ => None,
     }
 }
 

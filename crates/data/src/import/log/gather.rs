@@ -222,7 +222,8 @@ impl<'a> Gather<'a> {
             if frame + 1 < episode.frames {
                 self.next.1 += 1;
             } else {
-                recorder.save_episode(EpisodeOutcome::default())?;
+                let success = episode.success;
+                recorder.save_episode(EpisodeOutcome { success, ..Default::default() })?;
                 self.next = (self.next.0 + 1, 0);
             }
             self.forget();

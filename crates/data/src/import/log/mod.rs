@@ -88,7 +88,9 @@ pub(super) fn import(
     options: &ImportOptions,
     task: Task<'_>,
 ) -> Result<ImportReport> {
-    let mapping = match &options.map {
+    let own = source.join(crate::session::SESSION_MAPPING);
+    let own = crate::session::is_session(source).then_some(own);
+    let mapping = match options.map.as_ref().or(own.as_ref()) {
         Some(path) => Mapping::read(path)?,
         None => {
             return Err(DataError::Request {
@@ -165,7 +167,19 @@ fn import_with(
         let clock = LogClock { timeline: mapping.timeline.as_deref(), ticks_per_sec: mapping.fps };
         let log = Log::open_by(path, clock)?;
         format = log.format().as_str();
-        let mut survey = Survey::of(&log, mapping, task)?;
+        notes.extend(crate::session::dropped(&log)?);
+        let mut survey = match Survey::of(&log, mapping, task) {
+            Ok(survey) => survey,
+            // A recording that was killed as it began: a topic has no message yet.
+            Err(error) if is_cut_off(&log) && !error.is_cancelled() => {
+                notes.extend(log.findings().to_vec());
+                let text = format!("the log was cut off before it held an episode: {error}");
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                notes.push(Finding::warning("episode-incomplete", text).file(name));
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         let episodes = episodes(&log, &mut survey, mapping)?;
         let mut gather = Gather::new(&log, &survey, mapping, &episodes)?;
         if !episodes.is_empty() {
@@ -226,6 +240,11 @@ fn import_with(
         notes,
         streams,
     })
+}
+
+/// Whether the log lacks its end.
+fn is_cut_off(log: &Log) -> bool {
+    log.findings().iter().any(|f| f.code == "log-cut-off")
 }
 
 fn add_up(totals: &mut IndexMap<String, Total>, survey: Survey, tally: &[Tally]) {

@@ -69,6 +69,7 @@ pub(super) struct Survey {
     pub fields: Vec<Vec<String>>,
     pub tasks: Texts,
     pub events: Texts,
+    pub outcomes: Texts,
     pub findings: Vec<Finding>,
 }
 
@@ -82,6 +83,7 @@ impl Survey {
             fields: Vec::new(),
             tasks: Vec::new(),
             events: Vec::new(),
+            outcomes: Vec::new(),
             findings: log.findings().to_vec(),
         };
         for topic in mapping.topics() {
@@ -140,6 +142,7 @@ impl Survey {
             field.as_ref().map(|field| self.field(mapping, field)).transpose()
         };
         let mut task_from = place(&mapping.task_from)?;
+        let mut outcome_from = place(&mapping.outcome_from)?;
         let rule = &mapping.episodes;
         let event = rule.topic.clone().zip(rule.field.clone());
         let mut event = place(&event.map(|(topic, field)| FieldRef { topic, field }))?;
@@ -156,6 +159,7 @@ impl Survey {
             .collect();
         let (of_channel, streams) = (self.of_channel.clone(), &mut self.streams);
         let (tasks, events) = (&mut self.tasks, &mut self.events);
+        let outcomes = &mut self.outcomes;
         let mut count = 0usize;
         let found = log.visit(&|c| of_channel[c].is_some(), &mut |message| {
             count += 1;
@@ -164,7 +168,11 @@ impl Survey {
             }
             let Some(at) = of_channel[message.channel] else { return Ok(()) };
             let time = streams[at].add(&mut readers[at], clock, message);
-            for (wanted, out) in [(&mut task_from, &mut *tasks), (&mut event, &mut *events)] {
+            for (wanted, out) in [
+                (&mut task_from, &mut *tasks),
+                (&mut event, &mut *events),
+                (&mut outcome_from, &mut *outcomes),
+            ] {
                 if let Some((stream, plan)) = wanted
                     && *stream == at
                 {
@@ -190,6 +198,7 @@ impl Survey {
         }
         self.tasks.sort_by_key(|t| t.0);
         self.events.sort_by_key(|t| t.0);
+        self.outcomes.sort_by_key(|t| t.0);
         Ok(())
     }
 

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, check};
 use crate::rl::config::{above_zero, at_least_one, share};
+use crate::rl::gaussian::Spread;
 use crate::rl::kernels::Nonlinearity;
 
 /// How the log-deviation is kept in its range.
@@ -192,6 +193,14 @@ impl SacConfig {
             actions_in_units: false,
             normalize_observations: true,
             ..Self::cleanrl()
+        }
+    }
+
+    pub(crate) fn spread(&self) -> Spread {
+        Spread {
+            min: self.log_std_min as f32,
+            max: self.log_std_max as f32,
+            smooth: self.std_range == StdRange::Tanh,
         }
     }
 
